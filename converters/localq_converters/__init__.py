@@ -1,0 +1,1 @@
+"""Conversion between containers (none yet)."""

@@ -1,0 +1,1 @@
+"""Metal and CUDA bodies of the packed kernels (none yet)."""

@@ -1,0 +1,1 @@
+"""localq: reads, explains and runs quantised language models from any checkpoint."""
