@@ -24,7 +24,7 @@ _REGISTRY: dict[str, type[Format]] = {}
 
 
 class Part(NamedTuple):
-    """One stored array of a packed tensor: numpy/ml_dtypes dtype name and stored shape."""
+    """One stored array of a packed tensor: numpy/ml_dtypes dtype name (`a|b` where either may be) and stored shape."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -51,11 +51,12 @@ class PackedTensor:
             if name not in self.parts:
                 raise CheckpointError(f"A {self.format.name} tensor of shape {self.shape} lacks its part '{name}'.")
             have = self.parts[name]
-            if have.shape != want.shape or want.dtype not in ("any", have.dtype.name):
+            if have.shape != want.shape or have.dtype.name not in want.dtype.split("|"):
                 raise CheckpointError(
                     f"Part '{name}' of a {self.format.name} tensor of shape {self.shape} is "
                     f"{have.dtype.name} {have.shape}; expected {want.dtype} {want.shape}."
                 )
+        self.format.check(self.parts)
 
     @property
     def size(self) -> int:
@@ -78,6 +79,7 @@ class PackedTensor:
 
     def rows(self, index: slice | Array) -> PackedTensor:
         """The same matrix (or stack of matrices) with the rows `index` of axis -2; a slice copies nothing."""
+        assert len(self.shape) >= 2, self.shape
         lead = len(self.shape) - 2
         taken = np.empty(self.shape[-2], dtype=bool)[index].shape[0]
         cut = (slice(None),) * lead + (index,)
@@ -86,7 +88,8 @@ class PackedTensor:
 
     def matrix(self, index: int) -> PackedTensor:
         """Matrix `index` of a stack `[n, ..., out, in]` (an expert, a head): a view."""
-        return PackedTensor(self.format, self.shape[1:], {n: p[index] for n, p in self.parts.items()})
+        assert len(self.shape) >= 3, self.shape
+        return PackedTensor(self.format, self.shape[1:], {n: p[index, ...] for n, p in self.parts.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,10 @@ class Native:
 
     `weight` is uint32 `[..., out, in * bits / 32]`, `scales`/`biases` `[..., out, in / group_size]`; `exactness` was
     decided by the repack itself, `multiplier` (per matrix, float32) is the scale MLX's mode has no place for.
+
+    `exact` says: with `scales` and `biases` cast to float32, MLX's float32 decode has the values of `dequantize` (a
+    zero may change its sign). Affine scales come in the narrowest dtype that holds them (float16, else float32);
+    whoever casts them to a narrower one, bfloat16 say, rounds them and has to say so.
     """
 
     mode: str
@@ -145,6 +152,14 @@ class Format:
         raise TypeError(f"{cls.__name__} defines no layout")
 
     @classmethod
+    def check(cls, parts: Mapping[str, Array]) -> None:
+        """Further rules between parts whose dtypes and shapes are right.
+
+        Raises:
+            CheckpointError: the parts contradict each other.
+        """
+
+    @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> tuple[int, ...] | None:
         """The logical shape if `stored` (suffix -> part, as in the file) is this format's, else None.
 
@@ -192,9 +207,10 @@ class GGMLFormat(Format):
     def dequantize(cls, t: PackedTensor) -> NDArray[np.float32]:
         blocks = t.parts["weight"].reshape(-1, cls.block_bytes)
         out = np.empty((len(blocks), cls.block_size), np.float32)
-        step = max(1, (1 << 17) // cls.block_size)  # keep a chunk's temporaries inside the CPU's caches
-        for i in range(0, len(blocks), step):
-            cls.decode(blocks[i : i + step], out[i : i + step])
+        step = (1 << 17) // cls.block_size  # keep a chunk's temporaries inside the CPU's caches
+        with np.errstate(all="ignore"):  # damaged scales are inf or NaN; the weights then are too, as in ggml
+            for i in range(0, len(blocks), step):
+                cls.decode(blocks[i : i + step], out[i : i + step])
         return out.reshape(t.shape)
 
     @classmethod

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array, GGMLFormat
+from localq.formats.bits import fp16
 
 
 class Q4_0(GGMLFormat, name="q4_0", bits=4, group_size=32, symmetric=True, scale="fp16 per 32"):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
-        d = blocks[:, :2].view(np.float16).astype(np.float32)
         q = blocks[:, 2:]
-        np.multiply((q & 15).astype(np.int8) - np.int8(8), d, out=out[:, :16])
-        np.multiply((q >> 4).astype(np.int8) - np.int8(8), d, out=out[:, 16:])
+        out[:, :16] = (q & 15).view(np.int8) - np.int8(8)
+        out[:, 16:] = (q >> 4).view(np.int8) - np.int8(8)
+        out *= fp16(blocks, 0)

@@ -1,0 +1,64 @@
+"""affine_<bits>bit_g<group>: MLX's integer mode; weight = scale * code + bias, one of each per group of a row.
+
+Codes are unsigned, in a little-endian bitstream of uint32 words. Bits 1, 2, 3, 4, 5, 6, 8 and groups of 32, 64, 128
+make 21 formats, all of this file. Scales and biases are float16, bfloat16 or float32, both alike. The arithmetic
+here is float32, the one of MLX for float32 activations; with 16-bit scales the product is exact.
+Source: `affine_dequantize` (mlx/ops.cpp, mlx/backend/cpu/quantized.cpp).
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.errors import CheckpointError
+from localq.formats.base import Array, PackedTensor
+from localq.formats.bits import unpack
+from localq.formats.mlx_modes import AFFINE_BITS, AFFINE_GROUPS, MLXFormat
+
+
+class Affine(MLXFormat, symmetric=False):
+    mode = "affine"
+    scale_dtype = "float16|bfloat16|float32"
+    part_names = ("weight", "scales", "biases")
+
+    @classmethod
+    def check(cls, parts: Mapping[str, Array]) -> None:
+        scales, biases = parts["scales"].dtype, parts["biases"].dtype
+        if scales != biases:
+            raise CheckpointError(
+                f"Scales of a {cls.name} tensor are {scales}, its biases {biases}; expected one dtype."
+            )
+
+    @classmethod
+    def dequantize(cls, t: PackedTensor) -> NDArray[np.float32]:
+        out = np.empty(t.shape, np.float32)
+        words = t.parts["weight"].reshape(-1, t.parts["weight"].shape[-1])
+        scales, biases = (t.parts[n].reshape(len(words), -1) for n in ("scales", "biases"))
+        flat = out.reshape(len(words), -1, cls.group_size)
+        step = max(1, (1 << 17) // max(t.shape[-1], 1))  # keep a chunk's temporaries inside the CPU's caches
+        with np.errstate(all="ignore"):  # damaged scales are inf or NaN; the weights then are too, as in MLX
+            for i in range(0, len(words), step):
+                rows = slice(i, i + step)
+                flat[rows] = unpack(words[rows], int(cls.bits)).reshape(flat[rows].shape)
+                flat[rows] *= scales[rows].astype(np.float32)[:, :, None]
+                flat[rows] += biases[rows].astype(np.float32)[:, :, None]
+        return out
+
+
+for _bits in AFFINE_BITS:
+    for _group in AFFINE_GROUPS:
+        types.new_class(
+            f"Affine{_bits}Bit{_group}",
+            (Affine,),
+            {
+                "name": f"affine_{_bits}bit_g{_group}",
+                "bits": _bits,
+                "group_size": _group,
+                "bits_per_weight": _bits + 32 / _group,
+                "scale": f"16-bit float scale and bias per {_group}",
+            },
+        )

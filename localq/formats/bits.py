@@ -1,0 +1,50 @@
+"""Small integers in bytes: the moves most formats share. No format of its own.
+
+`pack` and `unpack` speak MLX's layout, a little-endian bitstream of codes in uint32 words.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array
+
+
+def fp16(blocks: Array, at: int, count: int = 1) -> NDArray[np.float32]:
+    """`count` fp16 values stored at byte `at` of each block, as float32 `[n, count]`."""
+    return np.ascontiguousarray(blocks[:, at : at + 2 * count]).view(np.float16).astype(np.float32)
+
+
+def unpack(words: Array, bits: int) -> NDArray[np.uint8]:
+    """Codes of `bits` (1 to 8) each from uint32 words `[..., w]`: uint8 `[..., w * 32 / bits]`."""
+    raw = np.ascontiguousarray(words).view(np.uint8)
+    if bits == 8:
+        return raw
+    mask = np.uint8((1 << bits) - 1)
+    stored, codes = (1, 8 // bits) if 8 % bits == 0 else (bits, 8) if bits % 2 else (bits // 2, 4)
+    groups = raw.reshape(-1, stored)  # the shortest run of whole bytes that holds whole codes
+    out = np.empty((len(groups), codes), np.uint8)
+    for i in range(codes):
+        at, shift = divmod(i * bits, 8)
+        code = groups[:, at] >> shift
+        if shift + bits > 8:
+            code |= groups[:, at + 1] << (8 - shift)
+        np.bitwise_and(code, mask, out=out[:, i])
+    return out.reshape(*raw.shape[:-1], raw.shape[-1] // stored * codes)
+
+
+def pack(codes: Array, bits: int) -> NDArray[np.uint32]:
+    """The inverse of `unpack`: uint8 codes `[..., k]` to uint32 words `[..., k * bits / 32]`."""
+    flat = np.ascontiguousarray(codes)
+    if bits == 8:
+        return flat.view(np.uint32)
+    stream = np.unpackbits(flat[..., None], axis=-1, count=bits, bitorder="little")
+    packed = np.packbits(stream.reshape(*flat.shape[:-1], -1), axis=-1, bitorder="little")
+    return packed.view(np.uint32)
+
+
+def two_bit_planes(q: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Bits 0-1, 2-3, 4-5 and 6-7 of every byte: four uint8 arrays of `q`'s shape."""
+    three = np.uint8(3)
+    return [q & three, q >> np.uint8(2) & three, q >> np.uint8(4) & three, q >> np.uint8(6)]

@@ -1,0 +1,48 @@
+"""What the unpacked formats share: one part `weight` of a float dtype, in the logical shape. No format of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Format, PackedTensor, Part
+
+_DTYPES = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+
+
+class FloatFormat(Format):
+    """One part `weight`, `dtype` of `_DTYPES`, of the tensor's own shape."""
+
+    dtype: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, dtype: str, **facts: Any) -> None:
+        cls.dtype = dtype
+        super().__init_subclass__(
+            **{"family": "float", "scale": "none", "containers": ("gguf", "safetensors", "mlx"), **facts}
+        )
+
+    @classmethod
+    def layout(cls, shape: tuple[int, ...]) -> dict[str, Part]:
+        return {"weight": Part(cls.dtype, shape)}
+
+    @classmethod
+    def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> tuple[int, ...] | None:
+        """One stored array of this dtype is a float tensor whatever the config says: mlx-lm packs what has scales."""
+        if len(stored) != 1:
+            return None
+        part = next(iter(stored.values()))
+        return part.shape if part.dtype == cls.dtype else None
+
+    @classmethod
+    def dequantize(cls, t: PackedTensor) -> NDArray[np.float32]:
+        return t.parts["weight"].astype(np.float32)
+
+    @classmethod
+    def quantize(cls, w: NDArray[np.float32]) -> PackedTensor:
+        """Round to nearest even; what is beyond the dtype's range becomes infinite, as IEEE has it."""
+        with np.errstate(over="ignore"):
+            return PackedTensor(cls, w.shape, {"weight": w.astype(_DTYPES[cls.dtype])})

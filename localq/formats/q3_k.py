@@ -1,0 +1,37 @@
+"""q3_k: 256 weights in 110 bytes. hmask[32], qs[64], scales[12], fp16 d; weight = d * (s - 32) * (code - 4).
+
+Sixteen groups of 16. The two low bits of a code lie in qs as in q2_k; its third bit is bit g / 2 of
+hmask[16 * (g & 1) + i]. Six-bit scales: four low bits in nibble g / 8 of scales[g % 8], two high bits at
+2 * (g / 4) of scales[8 + g % 4]. Source: `block_q3_K`, `dequantize_row_q3_K` (ggml-common.h, ggml-quants.c).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array, GGMLFormat
+from localq.formats.bits import fp16, two_bit_planes
+
+
+def six_bit_scales(packed: Array) -> NDArray[np.int8]:
+    """`[n, 12]` bytes to sixteen scales `[n, 16]`, -32 to 31."""
+    low = np.concatenate([packed[:, :8] & 15, packed[:, :8] >> 4], axis=1)
+    high = np.concatenate(two_bit_planes(packed[:, 8:]), axis=1)
+    scales: NDArray[np.int8] = (low | high << 4).view(np.int8)
+    scales -= np.int8(32)
+    return scales
+
+
+class Q3_K(GGMLFormat, name="q3_k", bits=3, group_size=16, symmetric=True, scale="6-bit per 16 x fp16 per 256"):
+    @classmethod
+    def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
+        high = blocks[:, None, :32]
+        planes = out.reshape(-1, 2, 4, 32)
+        for k, low in enumerate(two_bit_planes(blocks[:, 32:96])):
+            code = low.reshape(-1, 2, 32)
+            bits = np.array([[k], [k + 4]], np.uint8)
+            code |= (high >> bits & 1) << 2
+            planes[:, :, k] = code.view(np.int8) - np.int8(4)
+        groups = out.reshape(-1, 16, 16)
+        groups *= (fp16(blocks, 108) * six_bit_scales(blocks[:, 96:108]))[:, :, None]

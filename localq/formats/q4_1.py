@@ -1,0 +1,23 @@
+"""q4_1: 32 weights in 20 bytes. fp16 scale d, fp16 minimum m, 16 bytes of nibbles; weight = d * nibble + m.
+
+Byte j holds element j in its low nibble and element j + 16 in its high nibble.
+Source: `block_q4_1`, `dequantize_row_q4_1` (ggml/src/ggml-common.h, ggml-quants.c).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array, GGMLFormat
+from localq.formats.bits import fp16
+
+
+class Q4_1(GGMLFormat, name="q4_1", bits=4, group_size=32, symmetric=False, scale="fp16 and fp16 minimum per 32"):
+    @classmethod
+    def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
+        q = blocks[:, 4:]
+        out[:, :16] = q & 15
+        out[:, 16:] = q >> 4
+        out *= fp16(blocks, 0)
+        out += fp16(blocks, 2)

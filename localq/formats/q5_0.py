@@ -1,0 +1,30 @@
+"""q5_0: 32 weights in 22 bytes. fp16 scale d, uint32 of fifth bits, 16 bytes of nibbles; weight = d * (code - 16).
+
+Byte j holds the low four bits of element j (low nibble) and j + 16 (high nibble); bit j of the uint32 is the fifth
+bit of element j. Source: `block_q5_0`, `dequantize_row_q5_0` (ggml/src/ggml-common.h, ggml-quants.c).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array, GGMLFormat
+from localq.formats.bits import fp16
+
+
+def codes(blocks: Array, at: int) -> NDArray[np.uint8]:
+    """Five-bit codes `[n, 32]` of blocks whose fifth bits start at byte `at`, the nibbles four bytes later."""
+    q = np.unpackbits(np.ascontiguousarray(blocks[:, at : at + 4]), bitorder="little").reshape(-1, 32)
+    q <<= np.uint8(4)
+    nibbles = blocks[:, at + 4 :]
+    q[:, :16] |= nibbles & 15
+    q[:, 16:] |= nibbles >> 4
+    return q
+
+
+class Q5_0(GGMLFormat, name="q5_0", bits=5, group_size=32, symmetric=True, scale="fp16 per 32"):
+    @classmethod
+    def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
+        np.copyto(out, codes(blocks, 2).view(np.int8) - np.int8(16))
+        out *= fp16(blocks, 0)

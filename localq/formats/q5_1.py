@@ -1,0 +1,21 @@
+"""q5_1: 32 weights in 24 bytes. fp16 scale d, fp16 minimum m, uint32 of fifth bits, 16 nibble bytes; d * code + m.
+
+Codes are laid out as in q5_0. Source: `block_q5_1`, `dequantize_row_q5_1` (ggml/src/ggml-common.h, ggml-quants.c).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array, GGMLFormat
+from localq.formats.bits import fp16
+from localq.formats.q5_0 import codes
+
+
+class Q5_1(GGMLFormat, name="q5_1", bits=5, group_size=32, symmetric=False, scale="fp16 and fp16 minimum per 32"):
+    @classmethod
+    def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
+        np.copyto(out, codes(blocks, 4))
+        out *= fp16(blocks, 0)
+        out += fp16(blocks, 2)
