@@ -1,0 +1,56 @@
+"""llama.cpp as the second engine: logits and greedy tokens of a GGUF on the CPU, float32 KV, no flash attention."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+
+@contextlib.contextmanager
+def opened(path: Path | str, n_ctx: int = 64) -> Iterator[Any]:
+    """A `llama_cpp.Llama` on `path`; skips the test where llama-cpp-python is not installed."""
+    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python (extra `llama`) is the second engine")
+    engine = llama_cpp.Llama(
+        str(path),
+        n_ctx=n_ctx,
+        n_batch=n_ctx,
+        n_ubatch=n_ctx,
+        n_threads=2,
+        n_threads_batch=2,
+        logits_all=True,
+        flash_attn=False,
+        type_k=0,
+        type_v=0,
+        verbose=False,
+    )
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def logits(path: Path | str, ids: Sequence[int], n_ctx: int = 64) -> NDArray[np.float32]:
+    """Logits `[tokens, vocab]` of one prefill."""
+    with opened(path, n_ctx) as engine:
+        engine.eval(list(ids))
+        return np.array(engine.scores[: len(ids)], np.float32)
+
+
+def greedy(path: Path | str, ids: Sequence[int], count: int, n_ctx: int = 512) -> list[int]:
+    """`count` greedy tokens after `ids`, one decode step each; stops at an end token, which is not returned."""
+    with opened(path, n_ctx) as engine:
+        engine.eval(list(ids))
+        out: list[int] = []
+        while len(out) < count:
+            token = int(np.argmax(engine.scores[engine.n_tokens - 1]))
+            if token == engine.token_eos():
+                break
+            out.append(token)
+            engine.eval([token])
+        return out
