@@ -32,6 +32,10 @@ class Checkpoint:
         config: a Hugging Face style config (also for GGUF, built from its keys), None when there is none.
         metadata: the container's own key/value pairs, lazy for long arrays.
         specs: name -> `TensorSpec`, from the headers alone.
+        unsupported: why localq cannot run this checkpoint although its container is valid (an unknown
+            architecture or packing), None where it can. Whoever loads a model must refuse with this sentence;
+            headers can be read all the same, but shapes are then the stored ones.
+        files: name -> path of the other files of the checkpoint (config, tokenizer, templates); empty for GGUF.
 
     Readers subclass it and define `__getitem__`, `raw` and `close`.
     """
@@ -42,6 +46,8 @@ class Checkpoint:
     config: dict[str, Any] | None
     metadata: Mapping[str, Any]
     specs: Mapping[str, TensorSpec]
+    unsupported: str | None = None
+    files: Mapping[str, str] = {}
 
     def __getitem__(self, name: str) -> PackedTensor:
         """The tensor under its Hugging Face name, its parts views of the mapped file.
@@ -55,6 +61,19 @@ class Checkpoint:
     def raw(self, name: str) -> tuple[memoryview, str]:
         """Stored bytes and stored type of a tensor, by the container's own name, untouched."""
         raise TypeError(f"{type(self).__name__} reads no tensors")
+
+    def file(self, name: str) -> bytes | None:
+        """Content of one of `files` ("tokenizer.json"), None where the checkpoint has no such file.
+
+        Raises:
+            CheckpointError: larger than 64 MiB, the bound for any text file of a checkpoint.
+        """
+        path = self.files.get(name)
+        if path is None:
+            return None
+        from localq.checkpoints.mapped import read_file
+
+        return read_file(path, 1 << 26)
 
     def close(self) -> None:
         """Unmap the files; arrays taken out of the checkpoint keep their mapping alive."""
