@@ -9,6 +9,7 @@ from typing import NamedTuple
 _APPLE = "https://www.apple.com/newsroom/"
 _LLAMA_APPLE = "https://github.com/ggml-org/llama.cpp/discussions/4167"
 _LLAMA_CUDA = "https://github.com/ggml-org/llama.cpp/discussions/15013"
+_M5 = _APPLE + "2025/10/apple-unleashes-m5-the-next-big-leap-in-ai-performance-for-apple-silicon/"
 _M5_PRO = _APPLE + "2026/03/apple-debuts-m5-pro-and-m5-max-to-supercharge-the-most-demanding-pro-workflows/"
 _M6 = _APPLE + "2026/08/apple-introduces-m6-and-m5-ultra-for-a-big-leap-in-performance-and-ai-compute/"
 _GEFORCE = "https://github.com/CYBIRD-D/How-to-Choose-your-LLM-Model-for-translation (Nvidia_GPU_Specification.md)"
@@ -46,7 +47,7 @@ CHIPS: tuple[Chip, ...] = (
     Chip("Apple M4 Pro", 273, _LLAMA_APPLE),
     Chip("Apple M4 Max", 410, _LLAMA_APPLE, gpu_cores=32),
     Chip("Apple M4 Max", 546, _LLAMA_APPLE, gpu_cores=40),
-    Chip("Apple M5", 153, _APPLE + "2025/10/ (M5)"),
+    Chip("Apple M5", 153, _M5),
     Chip("Apple M5 Pro", 307, _M5_PRO),
     Chip("Apple M5 Max", 460, _M5_PRO, gpu_cores=32),
     Chip("Apple M5 Max", 614, _M5_PRO, gpu_cores=40),

@@ -1,0 +1,1 @@
+"""What a checkpoint really is, from headers alone, and how to say it."""

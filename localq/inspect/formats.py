@@ -1,0 +1,78 @@
+"""The facts of every registered format, asked of the formats themselves: what `localq formats` and the README print."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from localq.formats import FORMATS
+from localq.formats.base import Format, Native, PackedTensor
+
+_ROW = 1024  # a multiple of every block size
+
+
+class FormatFacts(NamedTuple):
+    """One format. `native` is the MLX mode that holds it ("affine 4-bit g32 x multiplier"), "" where none does."""
+
+    name: str
+    family: str
+    bits_per_weight: float
+    block: int
+    group_size: int
+    symmetric: bool
+    scale: str
+    containers: tuple[str, ...]
+    writes: bool
+    native: str
+
+
+def describe_formats() -> list[FormatFacts]:
+    """Facts of every format, floats first, then by family and bits per weight."""
+    order = {"float": 0, "mlx": 1, "ggml": 2}
+    facts = [_describe(f) for f in FORMATS.values()]
+    return sorted(facts, key=lambda f: (order.get(f.family, 3), f.family, f.bits_per_weight, f.block, f.name))
+
+
+def _describe(fmt: type[Format]) -> FormatFacts:
+    return FormatFacts(
+        fmt.name,
+        fmt.family,
+        round(fmt.bits_per_weight, 4),
+        fmt.block_size,
+        fmt.group_size,
+        fmt.symmetric,
+        fmt.scale,
+        fmt.containers,
+        _overrides(fmt, "quantize"),
+        native_mode(fmt),
+    )
+
+
+def native_mode(fmt: type[Format]) -> str:
+    """The MLX mode that holds a format's weights, found by asking it for a tensor of zeros; "" for none.
+
+    "float" for unpacked formats: MLX's plain matrix product.
+    """
+    if fmt.family == "float":
+        return "float"
+    if not _overrides(fmt, "to_native"):
+        return ""
+    shape = (32, _ROW)
+    parts = {name: np.zeros(part.shape, _dtype(part.dtype)) for name, part in fmt.layout(shape).items()}
+    held: Native | None = fmt.to_native(PackedTensor(fmt, shape, parts))
+    if held is None:
+        return ""
+    bits = f" {held.bits}-bit g{held.group_size}" if held.mode == "affine" else ""
+    return f"{held.mode}{bits}" + (" x multiplier" if held.multiplier is not None else "")
+
+
+def _dtype(name: str) -> np.dtype[np.generic]:
+    import ml_dtypes
+
+    name = "float32" if name == "any" else name.split("|")[0]
+    return np.dtype(getattr(ml_dtypes, name)) if hasattr(ml_dtypes, name) else np.dtype(name)
+
+
+def _overrides(fmt: type[Format], method: str) -> bool:
+    return getattr(fmt, method).__func__ is not getattr(Format, method).__func__

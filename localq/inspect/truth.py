@@ -1,0 +1,167 @@
+"""The facts of an opened checkpoint: counted from its headers, read from its config, never from its name.
+
+No weight is read and numpy is not imported. What a checkpoint does not say is None.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from localq.checkpoints.base import Checkpoint
+
+
+class Share(NamedTuple):
+    """What one format holds of a checkpoint."""
+
+    tensors: int
+    parameters: int
+    nbytes: int
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8 * self.nbytes / max(self.parameters, 1)
+
+
+class Truth(NamedTuple):
+    """A checkpoint in numbers. `context` is the longest the model was made for, in tokens."""
+
+    path: str
+    container: str
+    architecture: str | None
+    name: str | None  # what the file calls itself
+    file_type: str | None  # the recipe a GGUF claims (general.file_type), in llama.cpp's words
+    parameters: int
+    nbytes: int
+    bits_per_weight: float
+    formats: dict[str, Share]
+    layers: int | None
+    hidden_size: int | None
+    heads: int | None
+    kv_heads: int | None
+    experts: int | None
+    experts_used: int | None
+    vocabulary: int | None
+    context: int | None
+    tokenizer: str | None
+    chat_template: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types for JSON; unknown keys left out."""
+        plain = {k: v for k, v in self._asdict().items() if v is not None}
+        plain["bits_per_weight"] = round(self.bits_per_weight, 4)
+        plain["formats"] = {
+            name: {**share._asdict(), "bits_per_weight": round(share.bits_per_weight, 4)}
+            for name, share in self.formats.items()
+        }
+        return plain
+
+
+# llama.cpp include/llama.h `enum llama_ftype`, its names without LLAMA_FTYPE_MOSTLY_.
+_FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS",
+    20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M",
+    28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE",
+}  # fmt: skip
+
+
+def read_truth(checkpoint: Checkpoint) -> Truth:
+    """Count and read what `checkpoint`'s headers say."""
+    config = checkpoint.config or {}
+    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+
+    def whole(*keys: str) -> int | None:
+        for key in keys:
+            value = text.get(key, config.get(key))
+            if isinstance(value, int) and not isinstance(value, bool):
+                return value
+        return None
+
+    return Truth(
+        path=checkpoint.path,
+        container=checkpoint.container,
+        architecture=checkpoint.architecture,
+        name=_text(checkpoint, "general.name"),
+        file_type=_file_type(checkpoint),
+        parameters=checkpoint.parameters,
+        nbytes=checkpoint.nbytes,
+        bits_per_weight=checkpoint.bits_per_weight,
+        formats=_shares(checkpoint),
+        layers=whole("num_hidden_layers", "n_layer", "n_layers"),
+        hidden_size=whole("hidden_size", "n_embd", "d_model"),
+        heads=whole("num_attention_heads", "n_head"),
+        kv_heads=whole("num_key_value_heads"),
+        experts=whole("num_local_experts", "num_experts", "n_routed_experts"),
+        experts_used=whole("num_experts_per_tok", "experts_per_token"),
+        vocabulary=whole("vocab_size"),
+        context=whole("max_position_embeddings", "n_positions", "max_seq_len"),
+        tokenizer=_tokenizer(checkpoint),
+        chat_template=_has_template(checkpoint),
+    )
+
+
+def _shares(checkpoint: Checkpoint) -> dict[str, Share]:
+    found: dict[str, Share] = {}
+    for spec in checkpoint.specs.values():
+        count = 1
+        for side in spec.shape:
+            count *= side
+        tensors, parameters, nbytes = found.get(spec.format, (0, 0, 0))
+        found[spec.format] = Share(tensors + 1, parameters + count, nbytes + spec.nbytes)
+    return dict(sorted(found.items(), key=lambda kv: (-kv[1].nbytes, kv[0])))
+
+
+def _text(checkpoint: Checkpoint, key: str) -> str | None:
+    value = checkpoint.metadata.get(key) if checkpoint.metadata is not None else None
+    return value if isinstance(value, str) and value else None
+
+
+def _file_type(checkpoint: Checkpoint) -> str | None:
+    claimed = checkpoint.metadata.get("general.file_type") if checkpoint.metadata is not None else None
+    return _FILE_TYPES.get(claimed, f"file type {claimed}") if isinstance(claimed, int) else None
+
+
+def _folder(checkpoint: Checkpoint) -> str:
+    return checkpoint.path if os.path.isdir(checkpoint.path) else os.path.dirname(checkpoint.path)
+
+
+def _tokenizer(checkpoint: Checkpoint) -> str | None:
+    """The kind of tokenizer: GGUF's model and pre-tokenizer keys, or the class and files of a folder."""
+    kind = _text(checkpoint, "tokenizer.ggml.model")
+    if kind:
+        pre = _text(checkpoint, "tokenizer.ggml.pre")
+        return f"{kind} (pre-tokenizer {pre})" if pre else kind
+    if checkpoint.container == "gguf":
+        return None
+    folder = _folder(checkpoint)
+    names = ("tokenizer.json", "tokenizer.model", "vocab.json")
+    files = [f for f in names if os.path.isfile(os.path.join(folder, f))]
+    kind = _tokenizer_class(os.path.join(folder, "tokenizer_config.json"))
+    if not files:
+        return kind
+    return f"{kind} ({', '.join(files)})" if kind else ", ".join(files)
+
+
+def _tokenizer_class(path: str) -> str | None:
+    import json
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            kind = json.load(file).get("tokenizer_class")
+    except (OSError, ValueError, AttributeError):
+        return None  # explaining weights must not fail over a tokenizer's file; running reads it strictly
+    return kind if isinstance(kind, str) else None
+
+
+def _has_template(checkpoint: Checkpoint) -> bool:
+    if checkpoint.container == "gguf":
+        return _text(checkpoint, "tokenizer.chat_template") is not None
+    folder = _folder(checkpoint)
+    if os.path.isfile(os.path.join(folder, "chat_template.jinja")):
+        return True
+    try:
+        with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as file:
+            return '"chat_template"' in file.read()
+    except OSError:
+        return False
