@@ -1,0 +1,63 @@
+"""A Hugging Face style config from a GGUF file's keys and tensors, complete enough for mlx-lm's `ModelArgs`.
+
+Every value comes from the file, from a tensor's shape, or is a fact of the architecture told in its entry. Keys that
+no entry reads are refused by name (`ModelKeys.refuse_unread`), so nothing that changes the computation is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from localq.checkpoints.architectures import find
+from localq.checkpoints.keys import ModelKeys
+from localq.errors import CheckpointError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from localq.checkpoints.keys import Read, Stored
+
+
+def config_from_gguf(
+    metadata: Mapping[str, Any], tensors: Mapping[str, Stored], read: Read
+) -> tuple[str, dict[str, Any]]:
+    """Hugging Face `model_type` and config of a GGUF model.
+
+    Args:
+        metadata: the file's key/value pairs, arrays possibly lazy.
+        tensors: GGUF name -> stored tensor.
+        read: decodes a small tensor by GGUF name (rope factors).
+
+    Raises:
+        UnsupportedError: architecture, rope scaling or a key localq does not know.
+        CheckpointError: a needed key or tensor is missing or of another kind.
+    """
+    architecture = metadata.get("general.architecture")
+    if not isinstance(architecture, str):
+        raise CheckpointError(f"The GGUF file names no architecture (general.architecture is {architecture!r}).")
+    keys = ModelKeys(architecture, metadata, tensors, read)
+    entry = find(keys)
+    config = {"model_type": entry.model_type, **entry.config(keys), **_token_ids(metadata)}
+    keys.refuse_unread()
+    return entry.model_type, config
+
+
+def _token_ids(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Special ids as Hugging Face spells them; every end-of-turn token GGUF knows of is an end of sequence."""
+    ids: dict[str, Any] = {}
+    for kind in ("bos", "padding"):
+        found = _token_id(metadata, kind)
+        if found is not None:
+            ids["pad_token_id" if kind == "padding" else f"{kind}_token_id"] = found
+    ends = [one for kind in ("eos", "eot", "eom") if (one := _token_id(metadata, kind)) is not None]
+    ends = list(dict.fromkeys(ends))
+    if ends:
+        ids["eos_token_id"] = ends[0] if len(ends) == 1 else ends
+    return ids
+
+
+def _token_id(metadata: Mapping[str, Any], kind: str) -> int | None:
+    found = metadata.get(f"tokenizer.ggml.{kind}_token_id")
+    if found is not None and (isinstance(found, bool) or not isinstance(found, int)):
+        raise CheckpointError(f"The GGUF key 'tokenizer.ggml.{kind}_token_id' is {found!r}; expected a token id.")
+    return found

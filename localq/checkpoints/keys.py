@@ -1,0 +1,243 @@
+"""A GGUF file's key/value pairs, read with their types checked, and remembering which were read.
+
+`config.py` and the architecture entries read a file's hyper-parameters only through `ModelKeys`: a key of the file's
+architecture that nobody read, and that is not known to be without effect, makes the file unsupported instead of
+being dropped silently. No numpy here: `localq explain` passes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from localq.errors import CheckpointError, UnsupportedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from localq.formats.base import PackedTensor
+    from localq.formats.ggml_types import GGMLType
+
+    class Stored(Protocol):
+        """What is needed of a GGUF reader's tensor: logical shape outermost first, type, bytes."""
+
+        @property
+        def shape(self) -> tuple[int, ...]: ...
+        @property
+        def type(self) -> GGMLType: ...
+        @property
+        def nbytes(self) -> int: ...
+
+    Read = Callable[[str], PackedTensor]
+
+# Keys of an architecture that llama.cpp writes or reads without any effect on the logits of a decoder.
+_WITHOUT_EFFECT = {"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "embedding_length_out"}
+
+# Keys that do nothing as long as they hold these values (a switch that is off, a scale of one).
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "attention.causal": (True,),
+    "attention.clamp_kqv": (0.0,),
+    "attention.max_alibi_bias": (0.0,),
+    "attention.shared_kv_layers": (0,),
+    "expert_count": (0,),
+    "expert_group_count": (0, 1),
+    "expert_group_used_count": (0, 1),
+    "expert_shared_count": (0,),
+    "expert_shared_feed_forward_length": (0,),
+    "expert_used_count": (0,),
+    "expert_weights_scale": (0.0, 1.0),
+    "leading_dense_block_count": (0,),
+    "logit_scale": (0.0, 1.0),
+    "residual_scale": (0.0, 1.0),
+    "embedding_scale": (0.0, 1.0),
+    "nextn_predict_layers": (0,),
+    "pooling_type": (0,),
+    "use_parallel_residual": (False,),
+}
+
+
+class ModelKeys:
+    """Typed reads of `{architecture}.{key}`.
+
+    Args:
+        architecture: GGUF's `general.architecture`, the prefix of its keys.
+        metadata: the file's key/value pairs; arrays may be lazy sequences.
+        tensors: GGUF name -> stored tensor.
+        read: gives a small tensor by its GGUF name (rope factors); None when only names are wanted.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        metadata: Mapping[str, Any],
+        tensors: Mapping[str, Stored],
+        read: Read | None = None,
+    ) -> None:
+        self.architecture = architecture
+        self.metadata = metadata
+        self.tensors = tensors
+        self.read = read
+        self._asked: set[str] = set()
+
+    def value(self, key: str) -> Any:
+        """The value of `{architecture}.{key}`, None when the file has none."""
+        self._asked.add(key)
+        return self.metadata.get(f"{self.architecture}.{key}")
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """A whole number; a per-layer array is accepted where all layers agree.
+
+        Raises:
+            CheckpointError: missing without a default, or no whole number.
+            UnsupportedError: layers differ.
+        """
+        found = self._same(key, default)
+        if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+            raise CheckpointError(f"The GGUF key '{self.architecture}.{key}' is {found!r}; expected a whole number.")
+        return found
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A finite float, under the rules of `integer`; a float32 is given in its shortest decimal form (1e-06)."""
+        found = self._same(key, default)
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not abs(found) < 3.5e38:
+            raise CheckpointError(f"The GGUF key '{self.architecture}.{key}' is {found!r}; expected a finite number.")
+        return shortest(float(found))
+
+    def text(self, key: str, default: str) -> str:
+        """A string."""
+        found = self._same(key, default)
+        if not isinstance(found, str):
+            raise CheckpointError(f"The GGUF key '{self.architecture}.{key}' is {found!r}; expected a string.")
+        return found
+
+    def flag(self, key: str, default: bool) -> bool:
+        """A boolean."""
+        found = self._same(key, default)
+        if not isinstance(found, bool):
+            raise CheckpointError(f"The GGUF key '{self.architecture}.{key}' is {found!r}; expected true or false.")
+        return found
+
+    def _same(self, key: str, default: Any) -> Any:
+        found = self.value(key)
+        if found is None:
+            found = default
+        if found is None:
+            raise CheckpointError(
+                f"The GGUF file lacks the key '{self.architecture}.{key}'.",
+                "It is no complete model: fetch it again, or use a whole-model file.",
+            )
+        if not is_array(found):
+            return found
+        layers = list(found)
+        if not layers or any(one != layers[0] for one in layers):
+            raise UnsupportedError(
+                f"'{self.architecture}.{key}' differs from layer to layer ({layers[:8]}); localq expects one value "
+                f"for all layers of this architecture."
+            )
+        return layers[0]
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks; each has at least one tensor, so a larger count is a lie."""
+        count = self.integer("block_count")
+        if not 0 < count <= len(self.tensors):
+            raise CheckpointError(
+                f"'{self.architecture}.block_count' is {count}, but the file holds {len(self.tensors)} tensors."
+            )
+        return count
+
+    @property
+    def heads(self) -> int:
+        """Query heads."""
+        return self._positive("attention.head_count")
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads; as many as query heads unless stated."""
+        return self._positive("attention.head_count_kv", self.heads)
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream."""
+        return self._positive("embedding_length")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head; keys and values must agree."""
+        derived = self.hidden // self.heads
+        key = self._positive("attention.key_length", derived)
+        value = self._positive("attention.value_length", derived)
+        if key != value:
+            raise UnsupportedError(
+                f"'{self.architecture}.attention.key_length' is {key} and value_length {value}; this architecture "
+                f"needs them equal."
+            )
+        return key
+
+    def _positive(self, key: str, default: int | None = None) -> int:
+        found = self.integer(key, default)
+        if found < 1:
+            raise CheckpointError(f"The GGUF key '{self.architecture}.{key}' is {found}; expected at least 1.")
+        return found
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Logical shape of a tensor that must be there."""
+        if name not in self.tensors:
+            raise CheckpointError(f"The GGUF file lacks the tensor '{name}' that '{self.architecture}' needs.")
+        return tuple(self.tensors[name].shape)
+
+    def small(self, name: str) -> list[float] | None:
+        """Values of a small 1-D tensor, None when the file has none of that name."""
+        if name not in self.tensors:
+            return None
+        if self.read is None:
+            raise TypeError(f"'{name}' is wanted, but this keys was built without read")
+        return [float(v) for v in self.read(name).dequantize().reshape(-1)]
+
+    def refuse_unread(self) -> None:
+        """Name every key of this architecture that nobody read and that is not known to change nothing.
+
+        Raises:
+            UnsupportedError: such keys exist; running on would silently compute something else.
+        """
+        prefix = self.architecture + "."
+        unread = []
+        for full in self.metadata:
+            key = full.removeprefix(prefix)
+            if key == full or key in self._asked or key in _WITHOUT_EFFECT:
+                continue
+            neutral = _NEUTRAL.get(key)
+            if neutral is not None and self._same(key, None) in neutral:
+                continue
+            unread.append(f"{full} = {_brief(self.metadata[full])}")
+        if unread:
+            raise UnsupportedError(
+                f"This {self.architecture} file sets what localq does not know for that architecture: "
+                f"{', '.join(sorted(unread))}.",
+                "It may change the computation, so localq does not run it; please report the file.",
+            )
+
+
+def is_array(value: Any) -> bool:
+    """True for a list or a reader's lazy array, False for scalars and strings."""
+    return hasattr(value, "__len__") and not isinstance(value, (str, bytes))
+
+
+def shortest(value: float) -> float:
+    """The float of fewest digits with the same float32 value: GGUF stores 1e-6 as 9.999999974752427e-07."""
+    import struct
+
+    bits = struct.pack("<f", value)
+    for digits in range(1, 10):
+        short = float(f"{value:.{digits}g}")
+        if struct.pack("<f", short) == bits:
+            return short
+    return value
+
+
+def _brief(value: Any) -> str:
+    if is_array(value):
+        return f"[{len(value)} values]"
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

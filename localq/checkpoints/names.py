@@ -1,0 +1,177 @@
+"""GGUF tensors under their Hugging Face names, shapes and row order.
+
+`map_tensors` first brings the forms a file may choose between to one form (fused q/k/v and gate/up are cut, a stack
+of experts written as single tensors is numbered), then walks the architecture's table. Nothing is read and numpy is
+not imported: what has to happen to the values is a `Source.change`, applied on access.
+
+The experts of gpt-oss are the one exception from Hugging Face's names: HF fuses and interleaves gate and up, GGUF
+keeps them apart, and packed blocks are not to be interleaved; they appear as mlx-lm names them
+(`mlp.experts.gate_proj.weight`, `[experts, out, in]`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from localq.checkpoints.architectures import Architecture, Name, find
+from localq.checkpoints.architectures._rules import take
+from localq.checkpoints.keys import ModelKeys
+from localq.errors import CheckpointError, UnsupportedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from localq.checkpoints.keys import Stored
+    from localq.formats.base import PackedTensor
+
+    Change = Callable[[PackedTensor], PackedTensor]
+
+
+class Source(NamedTuple):
+    """Where one Hugging Face tensor comes from.
+
+    Attributes:
+        tensor: GGUF name.
+        shape: logical shape after `change`, `[..., out_features, in_features]`.
+        format: stored ggml type (name in FORMATS).
+        nbytes: stored bytes of this tensor alone (an expert's share of its stack).
+        change: applied to the stored tensor on access; None where it is taken as it is.
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    format: str
+    nbytes: int
+    change: Change | None
+
+
+def map_tensors(architecture: str, metadata: Mapping[str, Any], tensors: Mapping[str, Stored]) -> dict[str, Source]:
+    """Hugging Face name -> `Source` for every weight of a GGUF file.
+
+    Args:
+        architecture: GGUF's `general.architecture`.
+        metadata: the file's key/value pairs.
+        tensors: GGUF name -> stored tensor (`shape` outermost first, `type`, `nbytes`).
+
+    Raises:
+        UnsupportedError: the architecture, or a tensor in the file, is one localq has no name for.
+        CheckpointError: a tensor the architecture needs is missing or has an impossible shape.
+    """
+    keys = ModelKeys(architecture, metadata, tensors)
+    entry = find(keys)
+    pieces = _pieces(keys, entry)
+    found: dict[str, Source] = {}
+    for pattern, target in entry.names.items():
+        name = target if isinstance(target, Name) else Name(target)
+        for i in range(keys.layers) if "{i}" in pattern else (0,):
+            _take_piece(keys, pieces, pattern.replace("{i}", str(i)), name, i, found)
+    _refuse_leftovers(keys, entry, pieces)
+    return found
+
+
+def _take_piece(
+    keys: ModelKeys, pieces: dict[str, Source], stored: str, name: Name, i: int, found: dict[str, Source]
+) -> None:
+    hf = name.hf.replace("{i}", str(i))
+    if stored in pieces:
+        piece = _ruled(keys, pieces.pop(stored), name)
+        if "{e}" not in hf:
+            found[hf] = piece
+            return
+        for e in range(piece.shape[0]):
+            found[hf.replace("{e}", str(e))] = _expert(piece, e)
+        return
+    experts = 0
+    while "{e}" in hf and (single := _numbered(stored, experts)) in pieces:
+        found[hf.replace("{e}", str(experts))] = _ruled(keys, pieces.pop(single), name)
+        experts += 1
+    if experts == 0 and not name.optional:
+        raise CheckpointError(
+            f"The GGUF file lacks the tensor '{stored}' that architecture '{keys.architecture}' needs.",
+            "It may be one shard of a split file, or a partial download.",
+        )
+
+
+def _ruled(keys: ModelKeys, piece: Source, name: Name) -> Source:
+    if name.rule is None:
+        return piece
+    return piece._replace(change=_after(piece.change, name.rule(keys, piece.shape)))
+
+
+def _after(first: Change | None, second: Change) -> Change:
+    if first is None:
+        return second
+    return lambda t: second(first(t))
+
+
+def _expert(piece: Source, e: int) -> Source:
+    view = _after(piece.change, lambda t: t.matrix(e))
+    return piece._replace(shape=piece.shape[1:], nbytes=piece.nbytes // piece.shape[0], change=view)
+
+
+def _numbered(stored: str, expert: int) -> str:
+    """`blk.0.ffn_up_exps.weight` -> `blk.0.ffn_up.3.weight`, Mixtral's first GGUF form (early 2024)."""
+    stem, _, kind = stored.rpartition(".")
+    return f"{stem.removesuffix('_exps')}.{expert}.{kind}"
+
+
+def _pieces(keys: ModelKeys, entry: Architecture) -> dict[str, Source]:
+    """Every weight of the file under the name the table uses, fused tensors cut where the table wants them apart."""
+    pieces: dict[str, Source] = {}
+    for name, stored in keys.tensors.items():
+        if name in entry.consumed:
+            continue
+        whole = Source(name, tuple(stored.shape), stored.type.name, stored.nbytes, None)
+        cuts = _cuts(keys, entry, name, whole.shape)
+        if cuts is None:
+            pieces[name] = whole
+            continue
+        start = 0
+        for part, rows in cuts:
+            if part in keys.tensors:
+                raise CheckpointError(f"The GGUF file holds '{part}' twice: alone and inside '{name}'.")
+            pieces[part] = _cut(whole, start, rows)
+            start += rows
+    return pieces
+
+
+def _cuts(keys: ModelKeys, entry: Architecture, name: str, shape: tuple[int, ...]) -> list[tuple[str, int]] | None:
+    """Parts of a fused tensor with their rows, in stored order (`fuse_qkv`, `fuse_gate_up_exps`), or None."""
+    block, _, rest = name.partition(".attn_qkv.")
+    if rest and "blk.{i}.attn_q.weight" in entry.names:
+        query, key = keys.heads * keys.head_dim, keys.kv_heads * keys.head_dim
+        sizes = {"attn_q": query, "attn_k": key, "attn_v": key}
+    else:
+        block, _, rest = name.partition(".ffn_gate_up_exps.")
+        if not rest or "blk.{i}.ffn_gate_exps.weight" not in entry.names:
+            return None
+        half = shape[_row_axis(name)] // 2
+        sizes = {"ffn_gate_exps": half, "ffn_up_exps": half}
+    rows = shape[_row_axis(name)]
+    if sum(sizes.values()) != rows:
+        raise CheckpointError(f"'{name}' has {rows} rows; its parts {', '.join(sizes)} need {sum(sizes.values())}.")
+    return [(f"{block}.{part}.{rest}", count) for part, count in sizes.items()]
+
+
+def _row_axis(name: str) -> int:
+    return -1 if name.endswith(".bias") else -2
+
+
+def _cut(whole: Source, start: int, rows: int) -> Source:
+    axis = _row_axis(whole.tensor) % len(whole.shape)
+    shape = (*whole.shape[:axis], rows, *whole.shape[axis + 1 :])
+    cut = slice(start, start + rows)
+    return whole._replace(
+        shape=shape, nbytes=whole.nbytes * rows // whole.shape[axis], change=lambda t: take(t, cut, axis)
+    )
+
+
+def _refuse_leftovers(keys: ModelKeys, entry: Architecture, pieces: Mapping[str, Source]) -> None:
+    if not pieces:
+        return
+    some = ", ".join(sorted(pieces)[:6]) + (f" and {len(pieces) - 6} more" if len(pieces) > 6 else "")
+    raise UnsupportedError(
+        f"The GGUF file holds tensors localq knows no use for in architecture '{keys.architecture}' "
+        f"({entry.model_type}): {some}.",
+        "Leaving them out could change the answers, so localq does not run the file; please report it.",
+    )
