@@ -1,0 +1,174 @@
+"""Which implementation multiplies a tensor: the one table of (op, format, device), and who decides.
+
+    metal, cuda   MLX's own mode where `Format.to_native` has one, float formats as plain arrays, else the reference
+    cpu           MLX's own mode only for the formats MLX defines (they keep their size there), else the reference:
+                  a ggml type in the nearest affine mode would need 11 to 20 % more memory, and a 16-bit weight would
+                  have to be copied and multiplied 10 to 40 times slower than in float32
+
+`LOCALQ_KERNELS=reference|native` overrides it. Nothing here runs at import: the device is asked for on first use.
+A native mode is compared with the reference on rows of the first real tensor of its format, once per process; on
+a mismatch the reference takes over with one warning, so nobody gets wrong tokens because a driver differs from ours.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from localq.errors import LocalqError, UsageError
+from localq.formats.base import Format, PackedTensor
+from localq.kernels import native, reference
+
+OPS = ("matmul", "transposed", "embedding", "gather", "multi")
+_IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "native": native}
+_VERDICTS: dict[tuple[str, str], bool] = {}  # (device, format) -> native agreed with the reference
+
+
+def device() -> str:
+    """Where MLX computes: "metal", "cuda" or "cpu"."""
+    if mx.default_device() == mx.cpu:
+        return "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"
+
+
+def activation_dtype(stored: str | None) -> mx.Dtype:
+    """Dtype of activations here: float32 on a CPU (half precision is 10 to 40 times slower there), else `stored`."""
+    names = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+    return mx.float32 if device() == "cpu" else names.get(stored or "", mx.bfloat16)
+
+
+def choose(op: str, fmt: type[Format], where: str) -> str:
+    """Name of the implementation of `op` for a format on a device, before any check of its results.
+
+    Raises:
+        UsageError: LOCALQ_KERNELS names no implementation.
+    """
+    assert op in OPS, op
+    wish = os.environ.get("LOCALQ_KERNELS", "")
+    if wish == "own":
+        raise UsageError("LOCALQ_KERNELS=own: localq has no kernels of its own yet.", "Use 'native' or 'reference'.")
+    if wish and wish not in _IMPLEMENTATIONS:
+        raise UsageError(f"LOCALQ_KERNELS is '{wish}'; expected 'native' or 'reference'.")
+    if wish:
+        return wish
+    if where == "cpu":
+        return "native" if fmt.family == "mlx" else "reference"
+    return "native"
+
+
+def place(t: PackedTensor, dtype: mx.Dtype) -> Placed:
+    """A matrix `[out, in]` where it will be multiplied, still packed, with activations of `dtype`."""
+    kernel = _settled(t, "matmul", dtype)
+    return Placed(kernel, kernel.prepare(t, dtype), t.format.name, (t.shape[-2], t.shape[-1]), t.nbytes)
+
+
+def place_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> PlacedStack:
+    """A stack of matrices `[out, in]` (experts, heads); formats may differ, then the reference multiplies them."""
+    shapes = {t.shape for t in tensors}
+    if len(shapes) != 1:
+        raise LocalqError(f"The matrices of a stack have different shapes: {sorted(shapes)}.")
+    kernel: Any = reference
+    if len({t.format for t in tensors}) == 1:
+        kernel = _settled(tensors[0], "gather", dtype)
+    names = sorted({t.format.name for t in tensors})
+    shape = (len(tensors), *tensors[0].shape)
+    handle = kernel.prepare_stack(tensors, dtype)
+    return PlacedStack(kernel, handle, "+".join(names), shape, sum(t.nbytes for t in tensors))
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A packed matrix `[out, in]` and the implementation that multiplies it."""
+
+    kernel: Any
+    handle: Any
+    format: str
+    shape: tuple[int, int]
+    nbytes: int  # as stored
+
+    def matmul(self, x: mx.array) -> mx.array:
+        """`x [..., in] -> [..., out]`, in x's dtype."""
+        y: mx.array = self.kernel.matmul(x, self.handle)
+        return y
+
+    def transposed(self, x: mx.array) -> mx.array:
+        """`x [..., out] -> [..., in]`, in x's dtype."""
+        y: mx.array = self.kernel.transposed(x, self.handle)
+        return y
+
+    def embedding(self, ids: mx.array, dtype: mx.Dtype) -> mx.array:
+        """Rows `ids` as `[*ids.shape, in]` in `dtype`."""
+        y: mx.array = self.kernel.embedding(ids, self.handle, dtype)
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedStack:
+    """Packed matrices `[n, out, in]` and the implementation that multiplies them."""
+
+    kernel: Any
+    handle: Any
+    format: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+    def gather(self, x: mx.array, indices: mx.array, in_order: bool) -> mx.array:
+        """Each `x [*batch, m, in]` times the matrix its index names -> `[*indices.shape, m, out]`."""
+        y: mx.array = self.kernel.gather(x, self.handle, indices, in_order)
+        return y
+
+    def multi(self, x: mx.array, transpose: bool) -> mx.array:
+        """`x [..., n, m, in]` times each matrix transposed, or `[..., n, m, out]` times each as stored."""
+        y: mx.array = self.kernel.multi(x, self.handle, transpose)
+        return y
+
+
+def _settled(t: PackedTensor, op: str, dtype: mx.Dtype) -> Any:
+    """The implementation for this very tensor: chosen, able to hold it, and seen to agree with the reference."""
+    where = device()
+    name = choose(op, t.format, where)
+    if name == "reference" or not native.holds(t):
+        return reference
+    key = (where, t.format.name)
+    if key not in _VERDICTS:
+        verdict = _agrees(t, dtype)
+        if verdict is None:  # rows of zeros say nothing: multiply natively, look again at the next tensor
+            return native
+        _VERDICTS[key] = verdict
+        if not verdict:
+            warnings.warn(
+                f"MLX's kernel for {t.format.name} on {where} disagrees with the reference; using the slow reference.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+    return _IMPLEMENTATIONS[name] if _VERDICTS[key] else reference
+
+
+def tolerance(dtype: mx.Dtype, where: str) -> float:
+    """Largest believable rms error of a product, relative to the rms of its result.
+
+    A wrong layout gives errors near 1. float32 products differ by their summation order, on a GPU by TF32's 10-bit
+    mantissa; half precision rounds inputs, scales and (MLX's CUDA mat-vec below 8 bits) the running sum.
+    """
+    if dtype != mx.float32:
+        return 3e-2
+    return 1e-5 if where == "cpu" else 2e-3
+
+
+def _agrees(t: PackedTensor, dtype: mx.Dtype) -> bool | None:
+    """Native against reference on the first rows of a real tensor; None where those rows are all zero."""
+    sample = t.rows(slice(0, 64)) if len(t.shape) == 2 else t.matrix(0).rows(slice(0, 64))
+    x = mx.array(np.random.default_rng(0).standard_normal((4, sample.shape[-1])).astype(np.float32)).astype(dtype)
+    want = np.asarray(reference.matmul(x, sample).astype(mx.float32))
+    got = np.asarray(native.matmul(x, native.prepare(sample, dtype)).astype(mx.float32))
+    size = float(np.sqrt(np.mean(want**2)))
+    if size == 0:
+        return None
+    return bool(np.sqrt(np.mean((got - want) ** 2)) <= tolerance(dtype, device()) * size)

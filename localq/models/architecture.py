@@ -1,0 +1,123 @@
+"""From a config to an mlx-lm model without weights, and what is declared about architectures that need help.
+
+mlx-lm builds its parameters lazily, so building costs Python objects, not memory; a hostile config is refused before
+that, by its own numbers against the tensors that are really there. Nothing of a checkpoint is executed:
+`model_file` and `auto_map` are not followed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mlx.nn.layers.base import Module
+
+from localq.checkpoints.base import TensorSpec
+from localq.errors import CheckpointError, UnsupportedError
+
+# Source tensors an architecture's `sanitize` edits by value, delivered decoded. Conv kernels are [out, width, 1] or so:
+# never packed, small, and several architectures transpose them after a look at their shape.
+DECODED: dict[str, tuple[str, ...]] = {
+    "*": (r"conv\d?d?\.weight$", r"conv1d\.weight$"),
+}
+
+# Modules whose `weight` an architecture reads as an array (research: a sweep over all of mlx-lm with opaque modules).
+READ_DIRECTLY: dict[str, tuple[str, ...]] = {
+    "gemma3n": (r"correction_coefs$", r"prediction_coefs$"),
+    "gemma4_text": (r"embed_tokens", r"embed_tokens_per_layer$"),
+    "gemma4": (r"embed_tokens", r"embed_tokens_per_layer$"),
+    "iquestloopcoder": (r"gate_projections",),
+    "kimi_k3": (r"_res_proj$",),
+    "llama4_text": (r"embed_tokens$",),
+    "minicpm": (r"embed_tokens$",),
+    "muse_spark": (r"gate$", r"lm_head$"),
+    "seed_oss": (r"embed_tokens$",),
+}
+
+_COUNTED = re.compile(r"^(num_(hidden_|decoder_)?layers|n_layers?|(num|n)_\w*experts|\w*_layers)$")
+_MEASURED = re.compile(
+    r"^(\w*hidden_size|\w*intermediate_size\w*|\w*vocab_size|\w*head_dim|\w*_lora_rank|num_\w*heads|n_\w*heads?"
+    r"|\w*_embd|d_model|d_ff|dim|hidden_dim)$"
+)
+_POSITIVE = {"hidden_size", "vocab_size", "num_hidden_layers", "num_attention_heads"}
+
+
+def check_config(config: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> None:
+    """Refuse a config whose sizes the tensors cannot back.
+
+    Raises:
+        CheckpointError: a size that is no whole number, negative, or larger than any tensor allows.
+    """
+    longest = max((side for spec in specs.values() for side in spec.shape), default=0)
+    most = max(longest, len(specs))
+    for section in (config, config.get("text_config")):
+        if not isinstance(section, Mapping):
+            continue
+        for key, value in section.items():
+            if _COUNTED.match(key):
+                _check_size(key, value, most if "expert" in key else len(specs))
+            elif _MEASURED.match(key):
+                _check_size(key, value, 2 * longest)
+
+
+def _check_size(key: str, value: Any, limit: int) -> None:
+    if value is None or isinstance(value, (list, tuple)):
+        for one in value or ():
+            _check_size(key, one, limit)
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < (key in _POSITIVE):
+        raise CheckpointError(f"The config's {key} is {value!r}; expected a whole number above zero.")
+    if value > limit:
+        raise CheckpointError(f"The config's {key} is {value}; the checkpoint's tensors allow at most {limit}.")
+
+
+def build(config: Mapping[str, Any]) -> Module:
+    """An mlx-lm model of this config, its parameters lazy placeholders.
+
+    Raises:
+        UnsupportedError: mlx-lm has no such architecture, or the config asks for what localq does not run.
+        CheckpointError: the config does not describe that architecture.
+    """
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", model_type):
+        raise CheckpointError(f"The config's model_type is {model_type!r}; expected an architecture's name.")
+    if config.get("quantize_activations"):
+        raise UnsupportedError("The config asks for quantised activations; localq multiplies in floating point only.")
+    from mlx_lm.utils import _get_classes
+
+    try:
+        model_class, args_class = _get_classes(dict(config))
+    except ValueError as error:
+        raise UnsupportedError(
+            f"localq cannot run the architecture '{model_type}': mlx-lm {_mlx_lm_version()} does not know it.",
+            "A newer mlx-lm may (pip install -U mlx-lm); a GGUF of it may run with --engine llama.",
+        ) from error
+    try:
+        model: Module = model_class(args_class.from_dict(dict(config)))
+    except Exception as error:  # any model's constructor may trip over a lying config in its own way
+        raise CheckpointError(
+            f"The config does not describe a complete '{model_type}' model: {type(error).__name__}: {error}."
+        ) from error
+    return model
+
+
+def decoded_first(model_type: str, name: str) -> bool:
+    """Whether `sanitize` must see this source tensor's values."""
+    return _listed(DECODED, model_type, name)
+
+
+def read_directly(model_type: str, module: str) -> bool:
+    """Whether the architecture reads the weight of this module as an array."""
+    return _listed(READ_DIRECTLY, model_type, module)
+
+
+def _listed(table: Mapping[str, tuple[str, ...]], model_type: str, name: str) -> bool:
+    patterns = (*table.get("*", ()), *table.get(model_type, ()))
+    return any(re.search(pattern, name) for pattern in patterns)
+
+
+def _mlx_lm_version() -> str:
+    from importlib.metadata import version
+
+    return version("mlx-lm")

@@ -1,0 +1,129 @@
+"""The layers that hold packed weights, in place of MLX's Linear, Embedding, SwitchLinear and MultiLinear.
+
+They keep no `weight`, `bits` or `group_size`: mlx-lm takes whatever has those for its own. Packed parts are no MLX
+parameters either, so freezing, casting and evaluating a model's parameters leave them alone; biases stay dense.
+One layer may hold several pieces of different formats (rows of one matrix, or experts of one stack).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+from mlx.nn.layers.base import Module
+
+from localq.errors import LocalqError
+from localq.formats.base import PackedTensor
+from localq.kernels import registry
+
+
+class _Layer(Module):
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # mlx leaves its base class untyped
+
+
+class _Rows:
+    """A matrix `[out, in]` as consecutive pieces `[out_i, in]`, each in a format of its own."""
+
+    def __init__(self, pieces: Sequence[PackedTensor], dtype: mx.Dtype) -> None:
+        widths = {p.shape[-1] for p in pieces}
+        if len(widths) != 1:
+            raise LocalqError(f"The pieces of one matrix have different in_features: {sorted(widths)}.")
+        self.placed = [registry.place(p, dtype) for p in pieces]
+        self.shape = (sum(p.shape[0] for p in self.placed), self.placed[0].shape[1])
+        self.nbytes = sum(p.nbytes for p in self.placed)
+        self.formats = "+".join(dict.fromkeys(p.format for p in self.placed))
+
+    def matmul(self, x: mx.array) -> mx.array:
+        if len(self.placed) == 1:
+            return self.placed[0].matmul(x)
+        return mx.concatenate([p.matmul(x) for p in self.placed], axis=-1)
+
+
+class PackedLinear(_Layer):
+    """`y = x @ W.T + bias` with W `[out, in]` packed."""
+
+    def __init__(self, pieces: Sequence[PackedTensor], dtype: mx.Dtype, bias: mx.array | None = None) -> None:
+        super().__init__()
+        self.rows = _Rows(pieces, dtype)
+        if bias is not None:
+            self.bias = bias
+
+    def _extra_repr(self) -> str:
+        out_features, in_features = self.rows.shape
+        return f"in_features={in_features}, out_features={out_features}, format={self.rows.formats}"
+
+    def __call__(self, x: mx.array) -> mx.array:
+        y = self.rows.matmul(x)
+        return y + self["bias"] if "bias" in self else y
+
+
+class PackedEmbedding(_Layer):
+    """Rows of a packed `[vocabulary, dims]` table, decoded as they are asked for; also the tied output head."""
+
+    def __init__(self, table: PackedTensor, dtype: mx.Dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.table = registry.place(table, dtype)
+
+    def _extra_repr(self) -> str:
+        rows, dims = self.table.shape
+        return f"rows={rows}, dims={dims}, format={self.table.format}"
+
+    def __call__(self, ids: mx.array) -> mx.array:
+        return self.table.embedding(ids, self.dtype)
+
+    def as_linear(self, x: mx.array) -> mx.array:
+        """`x [..., dims] -> [..., vocabulary]`: the table as the matrix of an output head."""
+        return self.table.matmul(x)
+
+
+class PackedSwitchLinear(_Layer):
+    """Experts `[n, out, in]`, each packed in a format of its own; `indices` say which one each row of x meets."""
+
+    def __init__(self, experts: Sequence[PackedTensor], dtype: mx.Dtype, bias: mx.array | None = None) -> None:
+        super().__init__()
+        self.experts = registry.place_stack(experts, dtype)
+        if bias is not None:
+            self.bias = bias  # [n, out]
+
+    def _extra_repr(self) -> str:
+        return f"experts, out_features, in_features={self.experts.shape}, format={self.experts.format}"
+
+    @property
+    def input_dims(self) -> int:
+        """in_features of every expert."""
+        return self.experts.shape[2]
+
+    @property
+    def output_dims(self) -> int:
+        """out_features of every expert."""
+        return self.experts.shape[1]
+
+    @property
+    def num_experts(self) -> int:
+        """Number of experts."""
+        return self.experts.shape[0]
+
+    def __call__(self, x: mx.array, indices: mx.array, sorted_indices: bool = False) -> mx.array:
+        y = self.experts.gather(x, indices, sorted_indices)
+        return y + mx.expand_dims(self["bias"][indices], -2) if "bias" in self else y
+
+
+class PackedMultiLinear(_Layer):
+    """One matrix per head `[heads, out, in]`, multiplied both ways (multi-head latent attention).
+
+    `swapped` says that the matrices are stored the other way round, `[heads, in, out]`: mlx-lm transposes half of
+    `kv_b_proj` while loading, which a packed tensor cannot follow, so the product is turned round instead.
+    """
+
+    def __init__(self, heads: Sequence[PackedTensor], dtype: mx.Dtype, swapped: bool = False) -> None:
+        super().__init__()
+        self.heads = registry.place_stack(heads, dtype)
+        self.swapped = swapped
+
+    def _extra_repr(self) -> str:
+        return f"heads={self.heads.shape}, swapped={self.swapped}, format={self.heads.format}"
+
+    def __call__(self, x: mx.array, transpose: bool = True) -> mx.array:
+        return self.heads.multi(x, transpose != self.swapped)

@@ -1,0 +1,219 @@
+"""A checkpoint's packed tensors placed into an mlx-lm architecture.
+
+The architecture's own `sanitize` decides which stored rows become which parameter; it sees provenance instead of
+weights (see provenance.py), so no packed tensor is decoded, copied or known by name here. Then every Linear,
+Embedding, SwitchLinear and MultiLinear is replaced by its packed twin and every other parameter delivered dense.
+Each parameter must be given exactly once and in its shape, or the load is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx.nn.layers.base import Module
+from mlx.nn.layers.embedding import Embedding
+from mlx.nn.layers.linear import Linear
+from mlx.utils import tree_flatten, tree_unflatten
+
+from localq.checkpoints.base import Checkpoint
+from localq.errors import CheckpointError, LocalqError, UnsupportedError
+from localq.formats.base import PackedTensor
+from localq.kernels import registry
+from localq.models.architecture import build, check_config, decoded_first, read_directly
+from localq.models.linear import PackedEmbedding, PackedLinear, PackedMultiLinear, PackedSwitchLinear
+from localq.models.provenance import Ledger, Traced
+
+
+def load_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> tuple[Module, dict[str, Any]]:
+    """The model of a checkpoint, its weights still packed, and its config.
+
+    Args:
+        checkpoint: opened; stays mapped as long as the model lives, also after `close()`.
+        dtype: of the activations; default float32 on a CPU and the checkpoint's own 16-bit type on a GPU.
+
+    Raises:
+        UnsupportedError: an architecture, or a packing of it, localq cannot run.
+        CheckpointError: config and tensors contradict each other; missing or unexpected tensors are named.
+    """
+    config = checkpoint.config
+    if config is None:
+        raise UnsupportedError(f"'{checkpoint.path}' has no config; localq cannot tell what architecture it is.")
+    check_config(config, checkpoint.specs)
+    model = build(config)
+    load = _Load(model, str(config["model_type"]), dtype or _activation_dtype(checkpoint), Ledger())
+    given = load.sanitized(checkpoint)
+    load.check(given)
+    load.place(given)
+    model.eval()
+    model.freeze()
+    mx.eval(model.parameters())
+    return model, dict(config)
+
+
+def _activation_dtype(checkpoint: Checkpoint) -> mx.Dtype:
+    config = checkpoint.config or {}
+    stored = config.get("torch_dtype") or config.get("dtype")
+    if not isinstance(stored, str):
+        found = set(checkpoint.formats)
+        stored = "float16" if "f16" in found and "bf16" not in found else "bfloat16"
+    return registry.activation_dtype(stored)
+
+
+Given = Mapping[str, Traced | mx.array]
+
+
+@dataclass(frozen=True)
+class _Load:
+    """One load: the model being filled, and the ledger of who is who."""
+
+    model: Module
+    model_type: str
+    dtype: mx.Dtype
+    ledger: Ledger
+
+    def sanitized(self, checkpoint: Checkpoint) -> Given:
+        """Parameter path -> rows it is made of, or its values where it has one axis or was declared dense."""
+        shown = {name: self._show(name, checkpoint[name]) for name in checkpoint}
+        sanitize = getattr(self.model, "sanitize", None)
+        if sanitize is not None:
+            try:
+                shown = sanitize(shown)
+            except Exception as error:  # architectures fail in their own ways on what they did not expect
+                raise UnsupportedError(
+                    f"mlx-lm's '{self.model_type}' cannot take these tensors as stored: "
+                    f"{type(error).__name__}: {error}."
+                ) from error
+        wanted = self._wanted()
+        given: dict[str, Traced | mx.array] = {}
+        for name, value in shown.items():
+            # Stacked experts are bare parameters in some Hugging Face models: `experts.gate_up_proj`, no `.weight`.
+            path = name if name in wanted or f"{name}.weight" not in wanted else f"{name}.weight"
+            given[path] = self._read_back(path, value)
+        return given
+
+    def _show(self, name: str, t: PackedTensor) -> mx.array:
+        if len(t.shape) < 2 or decoded_first(self.model_type, name):
+            return mx.array(t.dequantize())
+        return self.ledger.enter(name, t)
+
+    def _read_back(self, path: str, value: mx.array) -> Traced | mx.array:
+        traced = self.ledger.trace(value)
+        if traced is None and value.dtype == mx.int32:
+            raise self._untraceable(path, value)
+        return value if traced is None else traced
+
+    def _untraceable(self, path: str, value: mx.array) -> UnsupportedError:
+        return UnsupportedError(
+            f"mlx-lm's '{self.model_type}' reshapes or edits the packed weights of '{path}' while loading "
+            f"({value.dtype} {value.shape}); localq can follow whole rows only."
+        )
+
+    def _wanted(self) -> dict[str, mx.array]:
+        return dict(tree_flatten(self.model.parameters()))
+
+    def check(self, given: Given) -> None:
+        """Every parameter exactly once, each in its shape."""
+        wanted = self._wanted()
+        missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+        if missing or unexpected:
+            raise CheckpointError(
+                f"The tensors do not fit the architecture '{self.model_type}': "
+                f"{_some(missing)} missing, {_some(unexpected)} unexpected."
+            )
+        for path, value in given.items():
+            have = self._shape(path, value)
+            if have != wanted[path].shape:
+                if not isinstance(value, Traced) and value.ndim > 1:
+                    raise self._untraceable(path, value)
+                raise CheckpointError(f"'{path}' is stored as {have}; the config makes it {wanted[path].shape}.")
+
+    def _shape(self, path: str, value: Traced | mx.array) -> tuple[int, ...]:
+        if not isinstance(value, Traced):
+            return tuple(value.shape)
+        widths = self.ledger.widths(value.rows)
+        if len(widths) != 1:
+            raise CheckpointError(f"'{path}' is made of tensors with different in_features: {sorted(widths)}.")
+        *lead, rows = value.rows.shape
+        return (*lead, *widths, rows) if value.swapped else (*lead, rows, *widths)
+
+    def place(self, given: Given) -> None:
+        """Replace the layers that can hold packed weights, deliver the rest dense."""
+        rest = dict(given)
+        for path, module in list(self.model.named_modules()):
+            value = rest.get(f"{path}.weight")
+            if type(module) not in _TWINS or not isinstance(value, Traced) or read_directly(self.model_type, path):
+                continue
+            if value.swapped and type(module) is not _multi_linear():
+                continue
+            bias = rest.pop(f"{path}.bias", None)
+            dense_bias = None if bias is None else self._dense(f"{path}.bias", bias)
+            with _naming(path):
+                _replace(self.model, path, self._twin(module, value, dense_bias))
+            del rest[f"{path}.weight"]
+        dense = [(path, self._dense(path, value)) for path, value in rest.items()]
+        self.model.update(tree_unflatten(dense))
+
+    def _twin(self, module: Module, value: Traced, bias: mx.array | None) -> Module:
+        if isinstance(module, Linear):
+            return PackedLinear(self.ledger.pieces(value.rows), self.dtype, bias)
+        if isinstance(module, Embedding):
+            return PackedEmbedding(self.ledger.matrix(value.rows), self.dtype)
+        matrices = [self.ledger.matrix(rows) for rows in value.rows]
+        if isinstance(module, _multi_linear()):
+            return PackedMultiLinear(matrices, self.dtype, value.swapped)
+        return PackedSwitchLinear(matrices, self.dtype, bias)
+
+    def _dense(self, path: str, value: Traced | mx.array) -> mx.array:
+        if isinstance(value, Traced):
+            dense = mx.array(self.ledger.dequantize(value.rows))
+            value = dense.swapaxes(-1, -2) if value.swapped else dense
+        casts = getattr(self.model, "cast_predicate", None)  # mlx-lm's own list of what must stay float32
+        return value.astype(self.dtype) if casts is None or casts(path) else value.astype(mx.float32)
+
+
+class _Twins:
+    """The exact classes that have a packed twin (subclasses do things of their own and stay dense)."""
+
+    def __contains__(self, kind: type) -> bool:
+        from mlx_lm.models.switch_layers import SwitchLinear
+
+        return kind in (Linear, Embedding, SwitchLinear, _multi_linear())
+
+
+_TWINS = _Twins()
+
+
+def _multi_linear() -> type:
+    from mlx_lm.models.mla import MultiLinear
+
+    return MultiLinear
+
+
+def _replace(model: Module, path: str, twin: Module) -> None:
+    *above, last = path.split(".")
+    parent: Any = model
+    for step in above:
+        parent = parent[int(step)] if isinstance(parent, list) else parent[step]
+    if isinstance(parent, list):
+        parent[int(last)] = twin
+    else:
+        parent[last] = twin
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return "none"
+    return f"{len(names)} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Any:
+    """Errors about a tensor say which parameter it was for."""
+    try:
+        yield
+    except LocalqError as error:
+        raise type(error)(f"'{path}': {error.message}", error.hint) from error

@@ -1,0 +1,135 @@
+"""Following packed weights through an architecture's own renaming, without decoding a single one.
+
+mlx-lm's `sanitize` renames tensors, stacks experts, splits fused matrices and drops what a model does not use, one
+way per architecture. It is shown not the weights but their *provenance*: for a tensor `[..., out, in]` an int32
+array `[..., out, 2]` holding each row's global number n and its check ~n. Whatever comes back says which rows of
+which tensors a parameter is made of. Renames, stacks, `::2` splits, reorderings and transpositions all show; an
+edited value (scaled, shifted, cast, dequantised) breaks n + ~n = -1 and is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.errors import UnsupportedError
+from localq.formats.base import PackedTensor
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Global row numbers `[..., out]` of a parameter; `swapped` if the architecture transposed the matrix."""
+
+    rows: Rows
+    swapped: bool
+
+
+class Ledger:
+    """Hands out global row numbers, matrix by matrix, and reads them back."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._matrices: list[tuple[str, PackedTensor, int | None]] = []  # name, tensor, index in its stack
+        self._next = 0
+
+    def enter(self, name: str, t: PackedTensor) -> mx.array:
+        """The provenance array of a tensor of at least two axes: int32 `[*t.shape[:-1], 2]`."""
+        first, height = self._next, t.shape[-2]
+        stack = _flat_stack(t)
+        for index in range(math.prod(t.shape[:-2])):
+            self._starts.append(self._next)
+            self._matrices.append((name, stack, index if len(t.shape) > 2 else None))
+            self._next += height
+        numbers = np.arange(first, self._next, dtype=np.int32).reshape(t.shape[:-1])
+        return mx.array(np.stack([numbers, ~numbers], axis=-1))
+
+    def trace(self, value: mx.array) -> Traced | None:
+        """Which rows an array that came back is made of, or None if it is no untouched provenance."""
+        if value.dtype != mx.int32 or value.ndim < 2:
+            return None
+        pairs = np.asarray(value)
+        for axis, swapped in ((-1, False), (-2, True)):
+            if pairs.shape[axis] != 2:
+                continue
+            rows, check = np.moveaxis(pairs, axis, 0)
+            if rows.size and np.array_equal(rows, ~check) and rows.min() >= 0 and rows.max() < self._next:
+                return Traced(rows.astype(np.int64), swapped)
+        return None
+
+    def pieces(self, rows: Rows) -> list[PackedTensor]:
+        """The matrix made of these rows `[out]`, as consecutive pieces; whole matrices and slices stay views."""
+        return [self._piece(run) for run in np.split(rows, np.flatnonzero(np.diff(self._places(rows))) + 1)]
+
+    def matrix(self, rows: Rows) -> PackedTensor:
+        """The same as one tensor.
+
+        Raises:
+            UnsupportedError: its rows come from tensors whose packed rows cannot stand in one tensor.
+        """
+        pieces = self.pieces(rows)
+        return pieces[0] if len(pieces) == 1 else _joined(pieces)
+
+    def sources(self, rows: Rows) -> list[str]:
+        """Names of the tensors these rows come from."""
+        return list(dict.fromkeys(self._matrices[i][0] for i in np.unique(self._places(rows))))
+
+    def widths(self, rows: Rows) -> set[int]:
+        """in_features of the tensors these rows come from (more than one is a contradiction)."""
+        return {self._matrices[i][1].shape[-1] for i in np.unique(self._places(rows))}
+
+    def dequantize(self, rows: Rows) -> NDArray[np.float32]:
+        """The weights of rows `[..., out]` as float32 `[..., out, in]`."""
+        parts = [piece.dequantize() for piece in self.pieces(rows.reshape(-1))]
+        return np.concatenate(parts).reshape(*rows.shape, -1)
+
+    def _places(self, rows: Rows) -> NDArray[np.intp]:
+        return np.searchsorted(self._starts, rows.reshape(-1), side="right") - 1
+
+    def _piece(self, rows: Rows) -> PackedTensor:
+        place = int(self._places(rows[:1])[0])
+        _, t, index = self._matrices[place]
+        return _take(t if index is None else t.matrix(index), rows - self._starts[place])
+
+
+def _take(t: PackedTensor, rows: Rows) -> PackedTensor:
+    """Rows of a matrix: the tensor itself, a view where they are evenly spaced, else a copy of the packed rows."""
+    if len(rows) == t.shape[0] and np.array_equal(rows, np.arange(t.shape[0])):
+        return t
+    step = int(rows[1] - rows[0]) if len(rows) > 1 else 1
+    if step > 0 and bool(np.all(np.diff(rows) == step)):
+        return t.rows(slice(int(rows[0]), int(rows[-1]) + 1, step))
+    return t.rows(rows)
+
+
+def _flat_stack(t: PackedTensor) -> PackedTensor:
+    """`[a, b, ..., out, in]` as `[a*b*..., out, in]`; a matrix stays as it is."""
+    lead = len(t.shape) - 2
+    if lead < 2:
+        return t
+    count = math.prod(t.shape[:-2])
+    parts = {name: p.reshape(count, *p.shape[lead:]) for name, p in t.parts.items()}
+    return PackedTensor(t.format, (count, *t.shape[-2:]), parts)
+
+
+def _joined(pieces: Sequence[PackedTensor]) -> PackedTensor:
+    """Pieces of one format as one matrix, their packed rows copied; per-matrix parts (a second scale) must agree."""
+    first = pieces[0]
+    parts: dict[str, Any] = {}
+    for name, part in first.parts.items():
+        others = [p.parts.get(name) for p in pieces] if len({p.format for p in pieces}) == 1 else []
+        if others and part.ndim > 0 and part.shape[0] == first.shape[0]:
+            parts[name] = np.concatenate([o for o in others if o is not None])
+        elif others and all(o is not None and np.array_equal(o, part) for o in others):
+            parts[name] = part
+        else:
+            formats = ", ".join(sorted({p.format.name for p in pieces}))
+            raise UnsupportedError(f"One expert is made of rows of {len(pieces)} tensors ({formats}) that do not join.")
+    return PackedTensor(first.format, (sum(p.shape[0] for p in pieces), first.shape[1]), parts)
