@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,17 +23,18 @@ def unpack(words: Array, bits: int) -> NDArray[np.uint8]:
     raw = np.ascontiguousarray(words).view(np.uint8)
     if bits == 8:
         return raw
-    mask = np.uint8((1 << bits) - 1)
-    stored, codes = (1, 8 // bits) if 8 % bits == 0 else (bits, 8) if bits % 2 else (bits // 2, 4)
+    if 8 % bits == 0:
+        return byte_codes(bits, 0, 1).take(raw).view(np.uint8)
+    stored, codes = (bits, 8) if bits % 2 else (bits // 2, 4)
     groups = raw.reshape(-1, stored)  # the shortest run of whole bytes that holds whole codes
     out = np.empty((len(groups), codes), np.uint8)
     for i in range(codes):
         at, shift = divmod(i * bits, 8)
-        code = groups[:, at] >> shift
+        out[:, i] = groups[:, at] >> shift
         if shift + bits > 8:
-            code |= groups[:, at + 1] << (8 - shift)
-        np.bitwise_and(code, mask, out=out[:, i])
-    return out.reshape(*raw.shape[:-1], raw.shape[-1] // stored * codes)
+            out[:, i] |= groups[:, at + 1] << (8 - shift)
+    out &= np.uint8((1 << bits) - 1)
+    return out.reshape(*raw.shape[:-1], -1)
 
 
 def pack(codes: Array, bits: int) -> NDArray[np.uint32]:
@@ -48,3 +51,12 @@ def two_bit_planes(q: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """Bits 0-1, 2-3, 4-5 and 6-7 of every byte: four uint8 arrays of `q`'s shape."""
     three = np.uint8(3)
     return [q & three, q >> np.uint8(2) & three, q >> np.uint8(4) & three, q >> np.uint8(6)]
+
+
+@cache
+def byte_codes(bits: int, offset: int, step: int) -> Array:
+    """For every byte its codes of `bits` (1, 2, 4), lowest first, as int8 `offset + step * code`, in one word."""
+    bytes_ = np.arange(256, dtype=np.uint8)[:, None]
+    codes = bytes_ >> np.arange(0, 8, bits, dtype=np.uint8) & ((1 << bits) - 1)
+    values = (offset + step * codes.astype(np.int16)).astype(np.int8)
+    return values.view(f"u{8 // bits}")[:, 0]

@@ -1,0 +1,26 @@
+"""mxfp4_ggml: 32 weights in 17 bytes. E8M0 exponent e, then 16 bytes of E2M1 nibbles; 2**(e - 127) * E2M1.
+
+Byte j holds element j in its low nibble and element j + 16 in its high nibble. ggml keeps doubled E2M1
+values (`LEVELS`) and half of the scale; e = 255 is 2**128 to it, not NaN. Source: `block_mxfp4`, `kvalues_fp4`,
+`ggml_e8m0_to_fp32_half` (ggml-common.h, ggml-impl.h), `dequantize_row_mxfp4` (ggml-quants.c).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array, GGMLFormat
+
+LEVELS = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8)
+
+
+class MXFP4_GGML(
+    GGMLFormat, name="mxfp4_ggml", bits=4, group_size=32, symmetric=True, scale="E8M0 (power of two) per 32"
+):
+    @classmethod
+    def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
+        q = blocks[:, 1:]
+        out[:, :16] = LEVELS.take(q & 15)
+        out[:, 16:] = LEVELS.take(q >> 4)
+        out *= np.ldexp(np.float32(1), blocks[:, :1].astype(np.int32) - 128)

@@ -1,0 +1,30 @@
+"""tq1_0: 256 ternary weights in 54 bytes. qs[48], qh[4], fp16 d; weight = d * (trit - 1).
+
+A byte is a fraction of 256 in base three: trit n is the integer part of 3 * ((byte * 3**n) mod 256) / 256. Bytes 0 to
+31 give weights 32n + i, bytes 32 to 47 weights 160 + 16n + i (n < 5), qh weights 240 + 4n + i (n < 4).
+Source: `block_tq1_0`, `dequantize_row_tq1_0` (ggml/src/ggml-common.h, ggml-quants.c).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array, GGMLFormat
+from localq.formats.bits import fp16
+
+_RUNS = ((0, 32, 0, 5), (32, 48, 160, 5), (48, 52, 240, 4))  # bytes from, to, first weight, trits a byte
+
+
+class TQ1_0(GGMLFormat, name="tq1_0", bits=1.6, group_size=256, symmetric=True, scale="fp16 per 256"):
+    @classmethod
+    def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
+        for start, stop, weight, trits in _RUNS:
+            fraction = blocks[:, start:stop].copy()
+            for n in range(trits):
+                at = weight + n * (stop - start)
+                # 3 * f / 256 is at least 1 from 86 on and at least 2 from 171 on
+                trit = (fraction > 85).view(np.int8) + (fraction > 170).view(np.int8)
+                out[:, at : at + stop - start] = trit - np.int8(1)
+                fraction *= np.uint8(3)
+        out *= fp16(blocks, 52)
