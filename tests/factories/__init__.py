@@ -8,10 +8,12 @@ write_gguf(model, path, {"*attn_v*": "q6_k", "*": "iq4_xs"})
 
 from factories.files import chosen_type, decoded_tensors, stored_tensors, write_gguf, write_hf
 from factories.layout import gguf_tensors
+from factories.mlx_folder import MlxQuant, write_mlx
 from factories.tiny import ARCHS, TinyModel, build
 
 __all__ = [
     "ARCHS",
+    "MlxQuant",
     "TinyModel",
     "build",
     "chosen_type",
@@ -20,4 +22,5 @@ __all__ = [
     "stored_tensors",
     "write_gguf",
     "write_hf",
+    "write_mlx",
 ]

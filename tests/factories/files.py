@@ -1,4 +1,4 @@
-"""Writes a tiny model as a GGUF file, a Hugging Face folder or an MLX folder."""
+"""Writes a tiny model as a GGUF file or a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stored_tensors(model: TinyModel, types: Types) -> dict[str, tuple[str, tuple
     out = {}
     for name, w in gguf_tensors(model).items():
         kind = chosen_type(types, name, w.shape)
-        if kind == "nvfp4":
+        if kind == "nvfp4" and name != "token_embd.weight":  # llama.cpp reads no scale of the embedding
             scale = _tensor_scale(w)
             w = w / scale.reshape(-1, *[1] * (w.ndim - 1)) if w.ndim == 3 else w / scale
             out[name.removesuffix("weight") + "scale"] = ("f32", scale.shape, ggml.quantize(scale, "f32"))
@@ -95,7 +95,7 @@ def write_gguf(model: TinyModel, path: Path | str, types: Types = "f32", *, deco
 
 def write_hf(model: TinyModel, folder: Path | str, dtype: str = "float32", *, shards: int = 1) -> Path:
     """Write `model` as a Hugging Face folder; `dtype` is float32, float16 or bfloat16; `shards` > 1 adds an index."""
-    folder = _start_folder(model, folder, {"torch_dtype": dtype})
+    folder = start_folder(model, folder, {"torch_dtype": dtype})
     save_weights(folder, _as(model.weights, dtype), shards)
     return folder
 
@@ -125,7 +125,8 @@ def save_weights(folder: Path, weights: Mapping[str, NDArray[Any]], shards: int 
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def _start_folder(model: TinyModel, folder: Path | str, changes: Mapping[str, Any]) -> Path:
+def start_folder(model: TinyModel, folder: Path | str, changes: Mapping[str, Any]) -> Path:
+    """A folder with config (with `changes`), generation config and tokenizer; the weights are the caller's."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     v = vocabulary(model.vocabulary, model.config["vocab_size"])

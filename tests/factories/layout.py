@@ -59,7 +59,7 @@ def gguf_tensors(model: TinyModel) -> Weights:
         elif rest == "self_attn.sinks":
             out[f"blk.{layer}.attn_sinks.weight"] = w
         elif rest.startswith("mlp.experts."):
-            out.update((f"blk.{layer}.{n}", a) for n, a in _gpt_oss_experts(rest, w))
+            out.update((f"blk.{layer}.{n}", a) for n, a in split_gpt_oss_experts(rest, w))
         else:
             module, kind = rest.rsplit(".", 1)
             out[f"blk.{layer}.{_layer_name(model, module)}.{kind}"] = _permuted(model, module, _norm(model, name, w))
@@ -92,7 +92,7 @@ def _permuted(model: TinyModel, module: str, w: NDArray[np.float32]) -> NDArray[
     return np.ascontiguousarray(split.swapaxes(1, 2).reshape(w.shape))
 
 
-def _gpt_oss_experts(rest: str, w: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def split_gpt_oss_experts(rest: str, w: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """gate_up is interleaved along its output; 16-bit experts lie [expert, in, out]."""
     if rest == "mlp.experts.down_proj":
         yield "ffn_down_exps.weight", np.ascontiguousarray(w.swapaxes(-1, -2))

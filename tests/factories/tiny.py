@@ -216,7 +216,7 @@ def build(arch: str, seed: int = 0, **changes: Any) -> TinyModel:
     """
     model_type, cls, vocabulary, own = _ARCHS[arch]
     config = {"model_type": model_type, "architectures": [cls], **_BASE, **own, **changes}
-    config.update({"bos_token_id": 1, "eos_token_id": 2})
+    config.update({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0})
     rng = np.random.default_rng([seed, *arch.encode()])
     return TinyModel(arch, config, dict(_draw(config, rng)), vocabulary, seed)
 
