@@ -6,10 +6,10 @@ write_gguf(model, path, "q4_k")                     # GGUF as llama.cpp's conver
 write_gguf(model, path, {"*attn_v*": "q6_k", "*": "iq4_xs"})
 """
 
-from factories.files import chosen_type, decoded_tensors, stored_tensors, write_gguf, write_hf
-from factories.layout import gguf_tensors
-from factories.mlx_folder import MlxQuant, write_mlx
-from factories.tiny import ARCHS, TinyModel, build
+from tests.factories.files import chosen_type, decoded_tensors, stored_tensors, write_gguf, write_hf
+from tests.factories.layout import gguf_tensors
+from tests.factories.mlx_folder import MlxQuant, write_mlx
+from tests.factories.tiny import ARCHS, TinyModel, build
 
 __all__ = [
     "ARCHS",

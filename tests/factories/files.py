@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factories import ggml
-from factories.layout import gguf_tensors
-from factories.metadata import ARCHITECTURE, add_metadata
-from factories.tiny import TinyModel, Weights
-from factories.vocabulary import CHAT_TEMPLATE, tokenizer_json, vocabulary
+from tests.factories import ggml
+from tests.factories.layout import gguf_tensors
+from tests.factories.metadata import ARCHITECTURE, add_metadata
+from tests.factories.tiny import TinyModel, Weights
+from tests.factories.vocabulary import CHAT_TEMPLATE, tokenizer_json, vocabulary
 
 Types = str | Mapping[str, str] | Callable[[str, tuple[int, ...]], str]
 

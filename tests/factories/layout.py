@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from factories.tiny import TinyModel, Weights
+from tests.factories.tiny import TinyModel, Weights
 
 _TOP = {
     "model.embed_tokens.weight": "token_embd.weight",

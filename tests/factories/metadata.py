@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from factories.tiny import TinyModel
-from factories.vocabulary import Vocabulary, vocabulary
+from tests.factories.tiny import TinyModel
+from tests.factories.vocabulary import Vocabulary, vocabulary
 
 ARCHITECTURE = {
     "llama": "llama",

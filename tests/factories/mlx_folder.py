@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from factories.files import start_folder, write_hf
-from factories.layout import split_gpt_oss_experts
-from factories.tiny import TinyModel
+from tests.factories.files import start_folder, write_hf
+from tests.factories.layout import split_gpt_oss_experts
+from tests.factories.tiny import TinyModel
 
 Predicate = Callable[[str, Any], bool | dict[str, Any]]
 
