@@ -7,12 +7,11 @@ names. Container rules: `gguf_header.py`. Neither imports numpy before a weight 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from localq.checkpoints.base import Checkpoint, TensorSpec
 from localq.checkpoints.gguf_header import GGUFTensor, Metadata, read_header
-from localq.checkpoints.mapped import map_file, shown
+from localq.checkpoints.mapped import map_file, near, shown
 from localq.checkpoints.shards import check_shard, gguf_shards, split_key
 from localq.errors import CheckpointError, NotFoundError, UnsupportedError, UsageError
 
@@ -234,14 +233,6 @@ class GGUFCheckpoint(Checkpoint):
 def scale_name(tensor: GGUFTensor, suffix: str = "scale") -> str:
     """Name of the tensor that holds a second scale: `blk.0.ffn_up.weight` -> `blk.0.ffn_up.scale`."""
     return f"{tensor.name.removesuffix('.weight')}.{suffix}"
-
-
-def near(name: str, known: Mapping[str, Any]) -> str:
-    """A hint naming the most similar known names."""
-    import difflib
-
-    close = difflib.get_close_matches(name, known, 3, 0.7)
-    return f"Did you mean {' or '.join(close)}?" if close else ""
 
 
 def _map_gguf(path: str) -> memoryview:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+from collections.abc import Iterable
 
 from localq.errors import CheckpointError, LocalqError, NotFoundError
 
@@ -61,3 +62,11 @@ def read_file(path: str, limit: int) -> bytes:
     if size > limit:
         raise CheckpointError(f"{path} has {size} bytes; at most {limit} are expected of such a file.")
     return bytes(map_file(path)) if size else b""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A hint naming the most similar known names."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, 3, 0.7)
+    return f"Did you mean {' or '.join(close)}?" if close else ""

@@ -10,9 +10,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from localq.checkpoints.mapped import shown
+from localq.checkpoints.mapped import DAMAGED, map_file, shown
+from localq.checkpoints.strict_json import read_object
 from localq.errors import CheckpointError
 
+MAX_INDEX = 1 << 25  # the longest index known (140,000 tensors) has 17 MB
 _DIGITS = 5
 
 
@@ -81,3 +83,50 @@ def split_key(path: str, metadata: Mapping[str, Any], key: str, default: int) ->
     if type(value) is not int:
         raise CheckpointError(f"{path}: {key} is {shown(str(value))}; an integer is expected.")
     return value
+
+
+def read_index(path: str) -> dict[str, str]:
+    """The `weight_map` of a `*.safetensors.index.json`: tensor name -> plain name of a file beside the index.
+
+    Raises:
+        CheckpointError: no such map, or an entry that is not the name of a file in the same folder.
+    """
+    index = read_object(map_file(path), path, MAX_INDEX)
+    weights = index.get("weight_map")
+    if not isinstance(weights, dict) or not weights:
+        raise CheckpointError(f"{path} has no weight_map; an object of tensor names and files is expected.", DAMAGED)
+    for name, file in weights.items():
+        if not isinstance(file, str) or not is_plain_name(file) or not file.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{path} puts tensor {shown(name)} into {shown(str(file))}; "
+                "the plain name of a .safetensors file in the same folder is expected.",
+                "Do not trust this checkpoint: such an index reaches outside its folder.",
+            )
+    return weights
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name can only mean a file in the folder itself, on any system."""
+    return name not in ("", ".", "..") and name.isprintable() and not any(c in name for c in '/\\:*?"<>|')
+
+
+def beside(folder: str, name: str) -> str:
+    """Path of the file `name` in `folder`, if what it leads to is part of the checkpoint.
+
+    A symbolic link may stay inside the folder, or lead into the `blobs` of the Hugging Face cache that the folder is
+    a snapshot of; nothing else, so that a downloaded folder cannot show files from elsewhere on this machine.
+
+    Raises:
+        CheckpointError: a link that leads elsewhere.
+    """
+    path = os.path.join(folder, name)
+    home = os.path.realpath(folder or ".")
+    allowed = [home]
+    if os.path.basename(os.path.dirname(home)) == "snapshots":
+        allowed.append(os.path.join(os.path.dirname(os.path.dirname(home)), "blobs"))
+    real = os.path.realpath(path)
+    if not any(real.startswith(os.path.join(root, "")) for root in allowed):
+        raise CheckpointError(
+            f"{path} is a link to {real}, outside its checkpoint.", "If you trust it, copy the file into the folder."
+        )
+    return path

@@ -1,0 +1,211 @@
+"""The safetensors reader: one file or the shards of an index, mapped, with the config.json beside them.
+
+MLX checkpoints, plain 16-bit ones and, as far as headers go, every other packing that is kept in this container.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from localq.checkpoints.base import Checkpoint, TensorSpec
+from localq.checkpoints.mapped import map_file, near, read_file, shown
+from localq.checkpoints.modules import Module, group, identify, settings
+from localq.checkpoints.safetensors_header import DTYPES, Stored, read_header
+from localq.checkpoints.shards import beside
+from localq.checkpoints.strict_json import read_object
+from localq.errors import CheckpointError, NotFoundError, UnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    from localq.formats.base import Format, PackedTensor
+
+MAX_CONFIG = 1 << 24
+_OTHER_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken")
+_FLOATS = {"F16", "BF16", "F32"}
+
+
+class SafetensorsCheckpoint(Checkpoint):
+    """One or several safetensors files as a checkpoint.
+
+    A tensor that no format of localq recognises keeps its stored dtype (or the config's `quant_method`) as its
+    format in `specs`, `unsupported` says which one it was, and asking for it raises `UnsupportedError`.
+
+    Args:
+        path: what the user named, a folder or a file.
+        folder: where config.json and tokenizer files are.
+        paths: the safetensors files, in order.
+        weight_map: tensor name -> file of an index, which must agree with the files; None without an index.
+
+    Raises:
+        NotFoundError: a file is missing.
+        CheckpointError: a file breaks its format, files contradict each other, or arrays their settings.
+    """
+
+    container = "safetensors"
+
+    def __init__(self, path: str, folder: str, paths: list[str], weight_map: Mapping[str, str] | None = None) -> None:
+        self.path, self.paths = path, paths
+        self._buffers: list[memoryview] = []
+        self.stored: dict[str, Stored] = {}
+        self.metadata: dict[str, str] = {}
+        for number, file in enumerate(self.paths):
+            self._read_file(number, file)
+        if weight_map is not None:
+            self._check_index(weight_map)
+        self.files = other_files(folder)
+        self.config = self._json("config.json")
+        self.architecture = self._architecture()
+        self.quantization = self._quantization()
+        self._modules = group(self.stored)
+        self._known: dict[str, tuple[type[Format], tuple[int, ...]]] = {}
+        self.specs = {name: self._spec(module) for name, module in self._modules.items()}
+        self._refuse_unknown_method()
+
+    def _read_file(self, number: int, file: str) -> None:
+        buffer = map_file(file)
+        tensors, metadata = read_header(buffer, file, number)
+        twice = next((name for name in tensors if name in self.stored), None)
+        if twice is not None:
+            raise CheckpointError(f"{file}: the tensor {shown(twice)} is also in an earlier file.")
+        self._buffers.append(buffer)
+        self.stored.update(tensors)
+        self.metadata = {**metadata, **self.metadata}
+
+    def _check_index(self, weight_map: Mapping[str, str]) -> None:
+        """The index and the files must name the same tensors in the same places."""
+        names = [os.path.basename(path) for path in self.paths]
+        for name, file in weight_map.items():
+            if name not in self.stored:
+                raise CheckpointError(f"{self.path}: the index puts {shown(name)} into {file}, which lacks it.")
+            if names[self.stored[name].file] != file:
+                have = names[self.stored[name].file]
+                raise CheckpointError(f"{self.path}: the index puts {shown(name)} into {file}; it is in {have}.")
+        extra = next((name for name in self.stored if name not in weight_map), None)
+        if extra is not None:
+            raise CheckpointError(
+                f"{self.paths[self.stored[extra].file]} holds {shown(extra)}, which the index does not name.",
+                "Files of different downloads are mixed: download them again.",
+            )
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        path = self.files.get(name)
+        return None if path is None else read_object(read_file(path, MAX_CONFIG), path, MAX_CONFIG)
+
+    def _architecture(self) -> str | None:
+        if self.config is None:
+            return None
+        found = self.config.get("model_type")
+        if found is not None and not isinstance(found, str):
+            raise CheckpointError(
+                f"{self.files['config.json']}: model_type is {shown(str(found))}; a name is expected."
+            )
+        return found
+
+    def _quantization(self) -> dict[str, Any] | None:
+        """MLX's `quantization`, else `quantization_config` (also of `text_config`), else ModelOpt's own file."""
+        config = self.config or {}
+        inner = config.get("text_config")
+        places = [config, inner] if isinstance(inner, dict) else [config]
+        for place in places:
+            for key in ("quantization", "quantization_config"):
+                found = place.get(key)
+                if found is not None and not isinstance(found, dict):
+                    raise CheckpointError(f"{self.files['config.json']}: {key} is not an object.")
+                if found:
+                    return found
+        modelopt = self._json("hf_quant_config.json")
+        return {"quant_method": "modelopt", **modelopt} if modelopt else None
+
+    @property
+    def quant_method(self) -> str | None:
+        """The packing method the config names, None for MLX's own or none."""
+        found = (self.quantization or {}).get("quant_method")
+        return None if found is None else str(found)
+
+    def _spec(self, module: Module) -> TensorSpec:
+        """What packs this module; where nothing known does, remember why and tell what is stored."""
+        from localq.formats.base import Part
+
+        arrays = {suffix: self.stored[name] for suffix, name in module.parts.items()}
+        parts = {suffix: Part(DTYPES[a.dtype][1] or a.dtype, a.shape) for suffix, a in arrays.items()}
+        nbytes = sum(a.nbytes for a in arrays.values())
+        main = next(iter(arrays.values()))
+        try:
+            found = identify(module, parts, settings(self.quantization, module))
+        except UnsupportedError as error:
+            found = None
+            self._cannot(f"{self.path}: tensor {shown(module.name)}: {error}")
+        except CheckpointError as error:
+            raise type(error)(f"{self.path}: tensor {shown(module.name)}: {error.message}", error.hint) from None
+        if found is not None:
+            self._known[module.name] = found
+            return TensorSpec(module.name, found[0].name, found[1], nbytes)
+        if len(arrays) == 1 and not module.name.endswith("weight"):
+            return TensorSpec(
+                module.name, main.dtype.lower(), main.shape, nbytes
+            )  # a table, no matrix to multiply with
+        self._cannot(self._stranger(module, arrays))
+        form = self.quant_method or main.dtype.lower()
+        return TensorSpec(module.name, form, max(arrays.values(), key=lambda a: a.nbytes).shape, nbytes)
+
+    def _stranger(self, module: Module, arrays: Mapping[str, Stored]) -> str:
+        stored = ", ".join(f"{suffix} {a.dtype} {list(a.shape)}" for suffix, a in arrays.items())
+        says = f"quant_method {self.quant_method!r}" if self.quant_method else "no quant_method"
+        return (
+            f"{self.path}: no format of localq recognises {shown(module.name)}, stored as {stored}; "
+            f"the config says {says}."
+        )
+
+    def _cannot(self, why: str) -> None:
+        self.unsupported = self.unsupported or why
+
+    def _refuse_unknown_method(self) -> None:
+        """A method that is named but recognised in no tensor may still change the weights when loaded: say so."""
+        if self.quant_method and not any(len(m.parts) > 1 and n in self._known for n, m in self._modules.items()):
+            self.unsupported = (
+                f"{self.path} is quantised with quant_method {self.quant_method!r}, which localq cannot load yet."
+            )
+
+    def __getitem__(self, name: str) -> PackedTensor:
+        from localq.formats.base import PackedTensor
+
+        if name not in self._modules:
+            raise NotFoundError(f"{self.path} has no tensor {shown(name)}.", near(name, self._modules))
+        module = self._modules[name]
+        if name not in self._known:
+            arrays = {suffix: self.stored[stored] for suffix, stored in module.parts.items()}
+            raise UnsupportedError(self._stranger(module, arrays), "Read its bytes with raw().")
+        form, shape = self._known[name]
+        return PackedTensor(form, shape, {suffix: self._array(stored) for suffix, stored in module.parts.items()})
+
+    def _array(self, name: str) -> Any:
+        import ml_dtypes  # noqa: F401  makes numpy know the names bfloat16 and float8_*
+        import numpy as np
+
+        data, dtype = self.raw(name)
+        kind = np.dtype(DTYPES[dtype][1])
+        shape = self.stored[name].shape
+        return np.frombuffer(data, kind).reshape(shape) if len(data) else np.empty(shape, kind)
+
+    def raw(self, name: str) -> tuple[memoryview, str]:
+        """Stored bytes and dtype (as safetensors spells it) of one array, by its name in the file."""
+        stored = self.stored.get(name)
+        if stored is None:
+            raise NotFoundError(f"{self.path} has no array {shown(name)}.", near(name, self.stored))
+        if not self._buffers:
+            raise UsageError(f"{self.path} is closed.", "Read tensors before closing the checkpoint.")
+        return self._buffers[stored.file][stored.begin : stored.end], stored.dtype
+
+    def close(self) -> None:
+        self._buffers = []
+
+
+def other_files(folder: str) -> dict[str, str]:
+    """Config, tokenizer and template files of a checkpoint's folder, by name.
+
+    Raises:
+        CheckpointError: one of them is a link that leads out of the checkpoint.
+    """
+    names = sorted(name for name in os.listdir(folder or ".") if name.endswith(_OTHER_FILES))
+    return {name: beside(folder, name) for name in names if os.path.isfile(os.path.join(folder, name))}
