@@ -37,27 +37,32 @@ def config_from_gguf(
         raise CheckpointError(f"The GGUF file names no architecture (general.architecture is {architecture!r}).")
     keys = ModelKeys(architecture, metadata, tensors, read)
     entry = find(keys)
-    config = {"model_type": entry.model_type, **entry.config(keys), **_token_ids(metadata)}
+    config = {
+        "model_type": entry.model_type,
+        **entry.config(keys),
+        **_token_ids(metadata, keys.shape("token_embd.weight")[0]),
+    }
     keys.refuse_unread()
     return entry.model_type, config
 
 
-def _token_ids(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _token_ids(metadata: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
     """Special ids as Hugging Face spells them; every end-of-turn token GGUF knows of is an end of sequence."""
-    ids: dict[str, Any] = {}
-    for kind in ("bos", "padding"):
-        found = _token_id(metadata, kind)
-        if found is not None:
-            ids["pad_token_id" if kind == "padding" else f"{kind}_token_id"] = found
-    ends = [one for kind in ("eos", "eot", "eom") if (one := _token_id(metadata, kind)) is not None]
-    ends = list(dict.fromkeys(ends))
-    if ends:
-        ids["eos_token_id"] = ends[0] if len(ends) == 1 else ends
-    return ids
+    found = {kind: _token_id(metadata, kind, vocabulary) for kind in ("bos", "padding", "eos", "eot", "eom")}
+    ends = list(dict.fromkeys(found[kind] for kind in ("eos", "eot", "eom") if found[kind] is not None))
+    ids = {
+        "bos_token_id": found["bos"],
+        "eos_token_id": ends[0] if len(ends) == 1 else ends or None,
+        "pad_token_id": found["padding"],
+    }
+    return {name: value for name, value in ids.items() if value is not None}
 
 
-def _token_id(metadata: Mapping[str, Any], kind: str) -> int | None:
-    found = metadata.get(f"tokenizer.ggml.{kind}_token_id")
-    if found is not None and (isinstance(found, bool) or not isinstance(found, int)):
-        raise CheckpointError(f"The GGUF key 'tokenizer.ggml.{kind}_token_id' is {found!r}; expected a token id.")
+def _token_id(metadata: Mapping[str, Any], kind: str, vocabulary: int) -> int | None:
+    name = f"tokenizer.ggml.{kind}_token_id"
+    found = metadata.get(name)
+    if found is None or found in (-1, 0xFFFFFFFF):  # LLAMA_TOKEN_NULL: the model has no such token
+        return None
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < vocabulary:
+        raise CheckpointError(f"The GGUF key '{name}' is {found!r}; expected a token id below {vocabulary}.")
     return found

@@ -8,7 +8,7 @@ being dropped silently. No numpy here: `localq explain` passes through.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from localq.errors import CheckpointError, UnsupportedError
 
@@ -40,7 +40,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "attention.clamp_kqv": (0.0,),
     "attention.max_alibi_bias": (0.0,),
     "attention.shared_kv_layers": (0,),
+    "attn_logit_softcapping": (0.0,),
+    "final_logit_softcapping": (0.0,),
     "expert_count": (0,),
+    "expert_gating_func": (1,),  # softmax
     "expert_group_count": (0, 1),
     "expert_group_used_count": (0, 1),
     "expert_shared_count": (0,),
@@ -194,6 +197,13 @@ class ModelKeys:
         if self.read is None:
             raise TypeError(f"'{name}' is wanted, but this keys was built without read")
         return [float(v) for v in self.read(name).dequantize().reshape(-1)]
+
+    def refuse(self, *names: str) -> NoReturn:
+        """Refuse the file for the values of these keys, read but not of a kind localq computes."""
+        held = ", ".join(
+            f"{self.architecture}.{name} = {_brief(value)}" for name in names if (value := self.value(name)) is not None
+        )
+        raise UnsupportedError(f"localq does not compute this {self.architecture} file's {held}.")
 
     def refuse_unread(self) -> None:
         """Name every key of this architecture that nobody read and that is not known to change nothing.

@@ -6,6 +6,7 @@ from typing import Any
 
 from localq.checkpoints.architectures import Name
 from localq.checkpoints.architectures._rope import rope_scaling
+from localq.checkpoints.keys import is_array
 from localq.errors import CheckpointError, UnsupportedError
 
 TYPE_CHECKING = False
@@ -50,14 +51,30 @@ def biases(names: dict[str, str | Name], optional: bool = False) -> dict[str, st
     return found
 
 
-def decoder(keys: ModelKeys, partial_rope: bool = False) -> dict[str, Any]:
+# Rope scalings mlx-lm's architectures compute through its `initialize_rope`; those built on plain nn.RoPE know none
+SCALINGS = ("linear", "yarn", "llama3")
+
+
+def decoder(
+    keys: ModelKeys, *, scalings: tuple[str, ...] = SCALINGS, own_head_dim: bool = True, partial_rope: bool = False
+) -> dict[str, Any]:
     """The config keys every decoder of this folder has.
 
     Args:
         keys: the file's keys.
+        scalings: rope scalings the architecture's implementation computes; others are refused, not dropped.
+        own_head_dim: a head's width may differ from hidden_size / heads.
         partial_rope: the model may rotate a part of each head (`partial_rotary_factor`).
+
+    Raises:
+        UnsupportedError: the file asks for more than these allow.
     """
     heads, head_dim = keys.heads, keys.head_dim
+    if not own_head_dim and heads * head_dim != keys.hidden:
+        raise UnsupportedError(
+            f"'{keys.architecture}' heads are {head_dim} wide; localq expects embedding_length / head_count = "
+            f"{keys.hidden}/{heads} in this architecture."
+        )
     rotated = keys.integer("rope.dimension_count", head_dim)
     if rotated != head_dim and not partial_rope:
         raise UnsupportedError(
@@ -79,9 +96,30 @@ def decoder(keys: ModelKeys, partial_rope: bool = False) -> dict[str, Any]:
         "tie_word_embeddings": "output.weight" not in keys.tensors,
     }
     scaling = rope_scaling(keys, rotated, config["rope_theta"])
+    if scaling and scaling["rope_type"] not in scalings:
+        raise UnsupportedError(
+            f"This {keys.architecture} file scales its rope ({scaling['rope_type']}, factor {scaling.get('factor')}); "
+            f"localq's {keys.architecture} computes {', '.join(scalings) or 'no scaling'}.",
+            "Use the file of the same model without extended context.",
+        )
     if scaling:
         config["rope_scaling"] = scaling
     return config
+
+
+def sliding_layers(keys: ModelKeys, period: int) -> list[bool]:
+    """Which layers see only a window: all but each `period`-th, unless the file has its own pattern.
+
+    GGUF writes the pattern as a period or as one flag per layer (`get_key_or_arr`, src/llama-model-loader.cpp).
+    """
+    found, name = keys.value("attention.sliding_window_pattern"), "attention.sliding_window_pattern"
+    if is_array(found):
+        flags = [bool(one) for one in found]
+        if len(flags) != keys.layers:
+            raise CheckpointError(f"'{keys.architecture}.{name}' has {len(flags)} values for {keys.layers} layers.")
+        return flags
+    period = keys.integer(name, period)
+    return [period > 1 and i % period < period - 1 for i in range(keys.layers)]
 
 
 def _embedding(keys: ModelKeys) -> tuple[int, int]:

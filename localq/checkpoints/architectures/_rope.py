@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from localq.errors import UnsupportedError
+from localq.errors import CheckpointError, UnsupportedError
+
+LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def rope_scaling(keys: ModelKeys, dims: int, theta: float) -> dict[str, Any] | N
         if factor not in (0.0, 1.0):
             raise UnsupportedError(f"The GGUF file scales its rope twice: by {factor} and by 'rope_freqs.weight'.")
         return _llama3(keys, divisors, dims, theta)
+    if kind == "longrope" or LONG in keys.tensors or SHORT in keys.tensors:
+        return _longrope(keys, dims)
     if kind == "none" or kind == "linear" and factor in (0.0, 1.0):
         return None
     if kind == "linear":
@@ -42,8 +46,7 @@ def rope_scaling(keys: ModelKeys, dims: int, theta: float) -> dict[str, Any] | N
     if kind == "yarn":
         return _yarn(keys, factor)
     raise UnsupportedError(
-        f"'{keys.architecture}.rope.scaling.type' is {kind!r}; localq knows none, linear and yarn for this "
-        f"architecture."
+        f"'{keys.architecture}.rope.scaling.type' is {kind!r}; localq knows none, linear, yarn and longrope."
     )
 
 
@@ -61,6 +64,27 @@ def _yarn(keys: ModelKeys, factor: float) -> dict[str, Any]:
         "beta_fast": keys.number("rope.scaling.yarn_beta_fast", 32.0),
         "beta_slow": keys.number("rope.scaling.yarn_beta_slow", 1.0),
     }
+
+
+def _longrope(keys: ModelKeys, dims: int) -> dict[str, Any]:
+    """LongRoPE's two lists; Hugging Face has no place for the attention factor, which must be the formula's."""
+    long, short = keys.small(LONG), keys.small(SHORT)
+    if long is None or short is None or not len(long) == len(short) == dims // 2:
+        raise CheckpointError(
+            f"LongRoPE needs '{LONG}' and '{SHORT}' of {dims // 2} values; the GGUF file has "
+            f"{len(long or ())} and {len(short or ())}."
+        )
+    positions = keys.integer("context_length")
+    original = keys.integer("rope.scaling.original_context_length", positions)
+    stretched = positions > original > 1
+    expected = math.sqrt(1 + math.log(positions / original) / math.log(original)) if stretched else 1.0
+    found = keys.number("rope.scaling.attn_factor", 1.0)
+    if not math.isclose(found, expected, rel_tol=1e-5):
+        raise UnsupportedError(
+            f"'{keys.architecture}.rope.scaling.attn_factor' is {found}; a LongRoPE of {original} positions stretched "
+            f"to {positions} has {expected:.6g}."
+        )
+    return {"rope_type": "longrope", "long_factor": long, "short_factor": short}
 
 
 def _llama3(keys: ModelKeys, divisors: list[float], dims: int, theta: float) -> dict[str, Any] | None:

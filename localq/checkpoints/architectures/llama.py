@@ -43,7 +43,8 @@ def _llama(keys: ModelKeys) -> dict[str, Any]:
 
 def _mixtral(keys: ModelKeys) -> dict[str, Any]:
     experts, used = expert_counts(keys)
-    return {**decoder(keys), "num_local_experts": experts, "num_experts_per_tok": used}
+    config = decoder(keys, scalings=(), own_head_dim=False)
+    return {**config, "num_local_experts": experts, "num_experts_per_tok": used}
 
 
 MIXTRAL = Architecture(
@@ -58,7 +59,6 @@ MIXTRAL = Architecture(
         "blk.{i}.ffn_up_exps.weight": _MOE + "experts.{e}.w3.weight",
     },
     config=_mixtral,
-    consumed=("rope_freqs.weight",),
 )
 
 ARCHITECTURE = Architecture(

@@ -10,5 +10,5 @@ _QKV = {name: ATTENTION[name] for name in ATTENTION if "attn_output" not in name
 ARCHITECTURE = Architecture(
     model_type="qwen2",
     names={**OUTER, **NORMS, **ATTENTION, **biases(_QKV), **MLP},
-    config=decoder,
+    config=lambda keys: decoder(keys, scalings=("linear", "yarn"), own_head_dim=False),
 )

@@ -8,5 +8,5 @@ from localq.checkpoints.architectures._decoder import ATTENTION, MLP, NORMS, OUT
 ARCHITECTURE = Architecture(
     model_type="qwen3",
     names={**OUTER, **NORMS, **ATTENTION, **QK_NORMS, **MLP},
-    config=decoder,
+    config=lambda keys: decoder(keys, scalings=("linear", "yarn")),
 )

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 def _config(keys: ModelKeys) -> dict[str, Any]:
     experts, used = expert_counts(keys)
-    config = decoder(keys)
+    config = decoder(keys, scalings=())
     return {
         **config,
         "num_experts": experts,
         "num_experts_per_tok": used,
         # llama.cpp: n_ff_exp falls back to n_ff / n_expert_used (src/models/qwen3moe.cpp)
         "moe_intermediate_size": keys.integer("expert_feed_forward_length", config["intermediate_size"] // used),
-        # GGUF says nothing of these three; src/models/qwen3moe.cpp computes it so and every released model is so
-        "norm_topk_prob": True,
+        "norm_topk_prob": keys.flag("expert_weights_norm", True),
+        # GGUF has no key for these: src/models/qwen3moe.cpp puts experts in every layer
         "decoder_sparse_step": 1,
         "mlp_only_layers": [],
     }
