@@ -26,7 +26,7 @@ def config_from_gguf(
     Args:
         metadata: the file's key/value pairs, arrays possibly lazy.
         tensors: GGUF name -> stored tensor.
-        read: decodes a small tensor by GGUF name (rope factors).
+        read: gives the stored bytes of a tensor by its GGUF name (rope factors).
 
     Raises:
         UnsupportedError: architecture, rope scaling or a key localq does not know.

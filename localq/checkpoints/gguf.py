@@ -179,7 +179,7 @@ class GGUFCheckpoint(Checkpoint):
         weights = self._without_scales()
         try:
             sources = map_tensors(architecture, self.metadata, weights)
-            self.architecture, self.config = config_from_gguf(self.metadata, weights, self.file_data.packed)
+            self.architecture, self.config = config_from_gguf(self.metadata, weights, self.file_data.data)
         except UnsupportedError as error:
             self.architecture, self.unsupported = architecture, str(error)
             return

@@ -7,6 +7,7 @@ being dropped silently. No numpy here: `localq explain` passes through.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -16,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from localq.formats.base import PackedTensor
     from localq.formats.ggml_types import GGMLType
 
     class Stored(Protocol):
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         @property
         def nbytes(self) -> int: ...
 
-    Read = Callable[[str], PackedTensor]
+    Read = Callable[[str], memoryview | bytes]  # stored bytes of a tensor, by its GGUF name
 
 # Keys of an architecture that llama.cpp writes or reads without any effect on the logits of a decoder.
 _WITHOUT_EFFECT = {"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "embedding_length_out"}
@@ -67,7 +67,7 @@ class ModelKeys:
         architecture: GGUF's `general.architecture`, the prefix of its keys.
         metadata: the file's key/value pairs; arrays may be lazy sequences.
         tensors: GGUF name -> stored tensor.
-        read: gives a small tensor by its GGUF name (rope factors); None when only names are wanted.
+        read: gives the stored bytes of a tensor by its GGUF name (rope factors); None when only names are wanted.
     """
 
     def __init__(
@@ -191,12 +191,21 @@ class ModelKeys:
         return tuple(self.tensors[name].shape)
 
     def small(self, name: str) -> list[float] | None:
-        """Values of a small 1-D tensor, None when the file has none of that name."""
+        """Values of a small 1-D float32 tensor, None when the file has none of that name.
+
+        Raises:
+            CheckpointError: the tensor is of another type or rank.
+        """
         if name not in self.tensors:
             return None
         if self.read is None:
-            raise TypeError(f"'{name}' is wanted, but this keys was built without read")
-        return [float(v) for v in self.read(name).dequantize().reshape(-1)]
+            raise TypeError(f"'{name}' is wanted, but these keys were built without read")
+        tensor = self.tensors[name]
+        if tensor.type.name != "f32" or len(tensor.shape) != 1 or tensor.shape[0] > 1024:
+            raise CheckpointError(
+                f"'{name}' is {tensor.type.name} of shape {tuple(tensor.shape)}; expected a short row of f32."
+            )
+        return list(struct.unpack(f"<{tensor.shape[0]}f", self.read(name)))
 
     def refuse(self, *names: str) -> NoReturn:
         """Refuse the file for the values of these keys, read but not of a kind localq computes."""
@@ -236,8 +245,6 @@ def is_array(value: Any) -> bool:
 
 def shortest(value: float) -> float:
     """The float of fewest digits with the same float32 value: GGUF stores 1e-6 as 9.999999974752427e-07."""
-    import struct
-
     bits = struct.pack("<f", value)
     for digits in range(1, 10):
         short = float(f"{value:.{digits}g}")

@@ -51,7 +51,8 @@ def map_tensors(architecture: str, metadata: Mapping[str, Any], tensors: Mapping
     Args:
         architecture: GGUF's `general.architecture`.
         metadata: the file's key/value pairs.
-        tensors: GGUF name -> stored tensor (`shape` outermost first, `type`, `nbytes`).
+        tensors: GGUF name -> stored tensor (`shape` outermost first, `type`, `nbytes`), without the second scales
+            that the reader makes part of their weight (NVFP4).
 
     Raises:
         UnsupportedError: the architecture, or a tensor in the file, is one localq has no name for.
@@ -119,7 +120,7 @@ def _pieces(keys: ModelKeys, entry: Architecture) -> dict[str, Source]:
     """Every weight of the file under the name the table uses, fused tensors cut where the table wants them apart."""
     pieces: dict[str, Source] = {}
     for name, stored in keys.tensors.items():
-        if name in entry.consumed or _belongs_to_nvfp4(name, keys.tensors):
+        if name in entry.consumed:
             continue
         whole = Source(name, tuple(stored.shape), stored.type.name, stored.nbytes, None)
         cuts = _cuts(keys, entry, name, whole.shape)
@@ -133,16 +134,6 @@ def _pieces(keys: ModelKeys, entry: Architecture) -> dict[str, Source]:
             pieces[part] = _cut(whole, start, rows)
             start += rows
     return pieces
-
-
-def _belongs_to_nvfp4(name: str, tensors: Mapping[str, Stored]) -> bool:
-    """NVFP4's scale per matrix, which the reader makes a part of the weight, and its activations' scale.
-
-    The latter is for engines that quantise activations; localq and llama.cpp's CPU do not.
-    """
-    stem, _, kind = name.rpartition(".")
-    weight = tensors.get(f"{stem}.weight")
-    return kind in ("scale", "input_scale") and weight is not None and weight.type.name == "nvfp4_ggml"
 
 
 def _cuts(keys: ModelKeys, entry: Architecture, name: str, shape: tuple[int, ...]) -> list[tuple[str, int]] | None:
