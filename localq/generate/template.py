@@ -138,7 +138,7 @@ class _Bounds(SecurityError):
 class _Generation(Extension):
     """`{% generation %}` marks the assistant's words for training; the text inside is rendered as it is."""
 
-    tags = {"generation"}  # noqa: RUF012 (jinja2's own declaration)
+    tags = {"generation"}
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
         """The body, as if the tag were not there."""
@@ -190,7 +190,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
         self.check_size(sum(map(len, texts)))
         return "".join(texts)
 
-    def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Every call a template makes."""
         return self._measured(super().call(context, obj, *self._small(args), **dict(self._small(kwargs.items()))))
 
@@ -225,7 +225,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
         """The template with every loop and every `~` handed to this environment first."""
         tree = super()._parse(source, name, filename)
         for loop in list(tree.find_all(nodes.For)):
-            loop.iter = _asked("each", [loop.iter])
+            loop.iter = _asked("each", loop.iter)
         _replace_concats(tree)
         return tree
 
@@ -234,7 +234,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
             self.tick()
             yield item
 
-    def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _guarded(self, function: Any) -> Callable[..., Any]:
         """A filter or test whose numbers and result are measured; jinja's marks on it are kept."""
 
         @wraps(function)
@@ -277,8 +277,8 @@ class _Counted(Sequence[Any]):
         return iter(self._env._counted(self._items))
 
 
-def _asked(method: str, arguments: list[nodes.Expr]) -> nodes.Expr:
-    return nodes.Call(nodes.EnvironmentAttribute(method), arguments, [], None, None)
+def _asked(method: str, *arguments: nodes.Node) -> nodes.Expr:
+    return nodes.Call(nodes.EnvironmentAttribute(method), list(arguments), [], None, None)
 
 
 def _replace_concats(node: nodes.Node) -> None:
@@ -287,13 +287,13 @@ def _replace_concats(node: nodes.Node) -> None:
         if isinstance(value, nodes.Node):
             _replace_concats(value)
             if isinstance(value, nodes.Concat):
-                setattr(node, name, _asked("joined", value.nodes))
+                setattr(node, name, _asked("joined", *value.nodes))
         elif isinstance(value, list):
             for i, child in enumerate(value):
                 if isinstance(child, nodes.Node):
                     _replace_concats(child)
                     if isinstance(child, nodes.Concat):
-                        value[i] = _asked("joined", child.nodes)
+                        value[i] = _asked("joined", *child.nodes)
 
 
 def _tojson(
