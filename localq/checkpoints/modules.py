@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MAIN = {"weight", "qweight", "weight_packed", "W_q", "blocks", "trellis"}
 # ... to which arrays of these names beside it belong.
 _BESIDE = {
-    *("scales", "biases", "qzeros", "g_idx"),  # MLX, AWQ, GPTQ
+    *("scales", "biases", "global_scale", "qzeros", "g_idx"),  # MLX, AWQ, GPTQ
     *("weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point", "weight_shape", "weight_g_idx"),
     *("weight_global_scale", "input_scale", "input_global_scale", "input_zero_point"),  # FP8, compressed-tensors, NVFP4
     *("activation_scale", "activation_scale_inv", "qscale_weight", "qscale_act"),

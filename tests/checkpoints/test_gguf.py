@@ -51,8 +51,8 @@ def test_real_files_read_as_gguf_py_reads_them(data_dir: Path) -> None:
     readable = [path for path in paths if "Q2_0" not in path.name]  # gguf 0.19 does not know type 42
     assert len(readable) >= 30
     for path in readable:
-        # 10 s in gguf-py for the largest vocabularies: a few of them prove the same
-        if path.stat().st_size < 3_000_000 or "tinychat" in path.name:
+        # gguf-py needs seconds for each large vocabulary: the smaller ones (WordPiece and SPM) prove the same
+        if path.stat().st_size < 1_000_000 or "tinychat" in path.name:
             same_as_gguf_py(path)
 
 
