@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from localq.errors import LocalqError, UsageError
 from localq.generate.samplers import Sampler, Sampling
+from localq.models.linear import without_heads
 
 Cache = list[Any]  # one mlx-lm cache object a layer
 
@@ -48,7 +49,8 @@ def generate_ids(
 
 def _prefill(model: Any, ids: list[int], cache: Cache, step: int) -> None:
     for start in range(0, len(ids), step):
-        model(mx.array(ids[start : start + step])[None], cache=cache)  # lazy: nothing computes these logits
+        with without_heads():  # nobody reads these logits, and the reference kernels are not lazy
+            model(mx.array(ids[start : start + step])[None], cache=cache)
         mx.eval([c.state for c in cache])
         mx.clear_cache()
 

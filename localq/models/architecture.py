@@ -79,27 +79,38 @@ def build(config: Mapping[str, Any]) -> Module:
         UnsupportedError: mlx-lm has no such architecture, or the config asks for what localq does not run.
         CheckpointError: the config does not describe that architecture.
     """
+    if config.get("quantize_activations"):
+        raise UnsupportedError("The config asks for quantised activations; localq multiplies in floating point only.")
+    model_class, args_class = find_classes(config)
+    try:
+        model: Module = model_class(args_class.from_dict(dict(config)))
+    except Exception as error:  # any model's constructor may trip over a lying config in its own way
+        raise CheckpointError(
+            f"The config does not describe a complete '{config['model_type']}' model: {type(error).__name__}: {error}."
+        ) from error
+    return model
+
+
+def find_classes(config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """mlx-lm's Model and ModelArgs classes for a config.
+
+    Raises:
+        UnsupportedError: mlx-lm has no such architecture.
+        CheckpointError: `model_type` is no name.
+    """
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", model_type):
         raise CheckpointError(f"The config's model_type is {model_type!r}; expected an architecture's name.")
-    if config.get("quantize_activations"):
-        raise UnsupportedError("The config asks for quantised activations; localq multiplies in floating point only.")
     from mlx_lm.utils import _get_classes
 
     try:
-        model_class, args_class = _get_classes(dict(config))
+        classes: tuple[Any, Any] = _get_classes(dict(config))
     except ValueError as error:
         raise UnsupportedError(
             f"localq cannot run the architecture '{model_type}': mlx-lm {_mlx_lm_version()} does not know it.",
             "A newer mlx-lm may (pip install -U mlx-lm); a GGUF of it may run with --engine llama.",
         ) from error
-    try:
-        model: Module = model_class(args_class.from_dict(dict(config)))
-    except Exception as error:  # any model's constructor may trip over a lying config in its own way
-        raise CheckpointError(
-            f"The config does not describe a complete '{model_type}' model: {type(error).__name__}: {error}."
-        ) from error
-    return model
+    return classes
 
 
 def decoded_first(model_type: str, name: str) -> bool:

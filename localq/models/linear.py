@@ -7,7 +7,9 @@ One layer may hold several pieces of different formats (rows of one matrix, or e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
@@ -15,6 +17,18 @@ from mlx.nn.layers.base import Module
 from localq.errors import LocalqError
 from localq.formats.base import PackedTensor
 from localq.kernels import registry
+
+_HEADS = ContextVar("heads", default=True)
+
+
+@contextlib.contextmanager
+def without_heads() -> Iterator[None]:
+    """Inside, output heads give zeros: nobody reads a prefill's logits, but the reference kernels are not lazy."""
+    token = _HEADS.set(False)
+    try:
+        yield
+    finally:
+        _HEADS.reset(token)
 
 
 class _Layer(Module):
@@ -41,10 +55,18 @@ class _Rows:
 
 
 class PackedLinear(_Layer):
-    """`y = x @ W.T + bias` with W `[out, in]` packed."""
+    """`y = x @ W.T + bias` with W `[out, in]` packed; `is_head` marks the one that makes the logits."""
 
-    def __init__(self, pieces: Sequence[PackedTensor], dtype: mx.Dtype, bias: mx.array | None = None) -> None:
+    def __init__(
+        self,
+        pieces: Sequence[PackedTensor],
+        dtype: mx.Dtype,
+        bias: mx.array | None = None,
+        *,
+        is_head: bool = False,
+    ) -> None:
         super().__init__()
+        self.is_head = is_head
         self.rows = _Rows(pieces, dtype)
         if bias is not None:
             self.bias = bias
@@ -54,6 +76,8 @@ class PackedLinear(_Layer):
         return f"in_features={in_features}, out_features={out_features}, format={self.rows.formats}"
 
     def __call__(self, x: mx.array) -> mx.array:
+        if self.is_head and not _HEADS.get():
+            return mx.zeros((*x.shape[:-1], self.rows.shape[0]), x.dtype)
         y = self.rows.matmul(x)
         return y + self["bias"] if "bias" in self else y
 
@@ -75,6 +99,8 @@ class PackedEmbedding(_Layer):
 
     def as_linear(self, x: mx.array) -> mx.array:
         """`x [..., dims] -> [..., vocabulary]`: the table as the matrix of an output head."""
+        if not _HEADS.get():
+            return mx.zeros((*x.shape[:-1], self.table.shape[0]), x.dtype)
         return self.table.matmul(x)
 
 

@@ -41,7 +41,9 @@ def load_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> tuple[M
     """
     config = checkpoint.config
     if config is None:
-        raise UnsupportedError(f"'{checkpoint.path}' has no config; localq cannot tell what architecture it is.")
+        own = checkpoint.metadata.get("general.architecture") if checkpoint.container == "gguf" else None
+        what = f"is a GGUF of the architecture '{own}', for which localq has no names" if own else "has no config"
+        raise UnsupportedError(f"'{checkpoint.path}' {what}; it can be read, not run.")
     check_config(config, checkpoint.specs)
     model = build(config)
     load = _Load(model, str(config["model_type"]), dtype or _activation_dtype(checkpoint), Ledger())
@@ -152,14 +154,15 @@ class _Load:
             bias = rest.pop(f"{path}.bias", None)
             dense_bias = None if bias is None else self._dense(f"{path}.bias", bias)
             with _naming(path):
-                _replace(self.model, path, self._twin(module, value, dense_bias))
+                _replace(self.model, path, self._twin(path, module, value, dense_bias))
             del rest[f"{path}.weight"]
         dense = [(path, self._dense(path, value)) for path, value in rest.items()]
         self.model.update(tree_unflatten(dense))
 
-    def _twin(self, module: Module, value: Traced, bias: mx.array | None) -> Module:
+    def _twin(self, path: str, module: Module, value: Traced, bias: mx.array | None) -> Module:
         if isinstance(module, Linear):
-            return PackedLinear(self.ledger.pieces(value.rows), self.dtype, bias)
+            is_head = path.rpartition(".")[2] in ("lm_head", "output", "embed_out")
+            return PackedLinear(self.ledger.pieces(value.rows), self.dtype, bias, is_head=is_head)
         if isinstance(module, Embedding):
             return PackedEmbedding(self.ledger.matrix(value.rows), self.dtype)
         matrices = [self.ledger.matrix(rows) for rows in value.rows]
