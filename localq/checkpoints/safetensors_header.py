@@ -78,6 +78,8 @@ def read_header(buffer: memoryview, path: str, file: int = 0) -> tuple[dict[str,
 
 
 def _metadata(found: Any, path: str) -> dict[str, str]:
+    if found is None:  # `mx.save_safetensors` without metadata writes null, and the reference reader takes it
+        return {}
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise CheckpointError(f"{path}: __metadata__ must be an object of strings.", DAMAGED)
     return found
