@@ -138,7 +138,8 @@ def _not_here(hub: HubRef, ref: str, cache: str) -> NotFoundError:
     names = [_repo_name(d) for d in _repos(cache)]
     near = difflib.get_close_matches(hub.repo, names, 3, 0.6)
     if near:
-        return NotFoundError(f"'{ref}' is not on this machine.", f"Did you mean {' or '.join(near)}?")
+        fetch = f" Else fetch it with: hf download {hub.repo}" if hub.org else ""
+        return NotFoundError(f"'{ref}' is not on this machine.", f"Did you mean {' or '.join(near)}?{fetch}")
     if not hub.org:
         return NotFoundError(
             f"'{ref}' is neither a file or folder here nor a model in {cache}.",
