@@ -30,13 +30,13 @@ SCHEMA: tuple[Setting, ...] = (
     Setting("engine", str, "auto", "who computes", ("auto", "mlx", "llama")),
     Setting("context", int, None, "tokens to keep room for; unset: what the model was made for", least=1),
     Setting("kv_cache_dtype", str, None, "how the KV cache is stored; unset: as the activations"),
-    Setting("max_tokens", int, 512, "longest answer, in tokens", least=1),
-    Setting("temperature", float, 0.7, "0 is greedy", least=0),
-    Setting("top_p", float, 1.0, "sample from the likeliest tokens that make up this share", least=0, most=1),
-    Setting("top_k", int, 0, "sample from this many likeliest tokens; 0: all", least=0),
-    Setting("min_p", float, 0.0, "drop tokens less likely than this share of the likeliest", least=0, most=1),
+    Setting("max_tokens", int, None, "longest answer, in tokens; unset: to the end of the context", least=1),
+    Setting("temperature", float, None, "0 is greedy; unset: what the model recommends, else 0.7", least=0),
+    Setting("top_p", float, None, "sample from the likeliest tokens that make up this share", least=0, most=1),
+    Setting("top_k", int, None, "sample from this many likeliest tokens; 0: all", least=0),
+    Setting("min_p", float, None, "drop tokens less likely than this share of the likeliest", least=0, most=1),
     Setting("seed", int, None, "makes sampling repeatable", least=0),
-    Setting("system", str, None, "system prompt of a chat"),
+    Setting("system", str, None, "system message of every conversation"),
 )
 _BY_NAME = {s.name: s for s in SCHEMA}
 

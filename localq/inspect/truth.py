@@ -69,7 +69,8 @@ _FILE_TYPES = {
 def read_truth(checkpoint: Checkpoint) -> Truth:
     """Count and read what `checkpoint`'s headers say."""
     config = checkpoint.config or {}
-    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    nested = config.get("text_config")
+    text = nested if isinstance(nested, dict) else config
 
     def whole(*keys: str) -> int | None:
         for key in keys:
