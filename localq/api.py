@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.checkpoints import Checkpoint, open_checkpoint
-from localq.errors import CheckpointError, DoesNotFitError, UsageError
+from localq.errors import CheckpointError, DoesNotFitError, UnsupportedError, UsageError
 from localq.generate.reasoning import reasoning_style
 from localq.generate.reply import Prompt, Reply
 from localq.generate.samplers import Sampling
@@ -177,6 +177,8 @@ def load(ref: str, engine: str = "auto", kv_cache_dtype: str | None = None, cont
             f"kv_cache_dtype is {kv_cache_dtype!r}; localq {_version()} keeps the cache unquantised.", "Leave it out."
         )
     with open_checkpoint(resolve(ref)) as ckpt:
+        if not len(ckpt):
+            raise UnsupportedError(f"{ckpt.path} holds no weights, only what surrounds them.", "Name a whole model.")
         tokenizer = open_tokenizer(ckpt)
         template = open_template(ckpt, tokenizer.special_tokens)
         defaults = _recommended(ckpt)
