@@ -67,8 +67,9 @@ def _show(ref: str, truth: Truth, out: Output, first: bool) -> None:
     out.data(printable(ref))
     for label, words in rows(truth):
         out.data(f"  {label:<14} {printable(words)}")
-    lines = table(histogram(truth), right=(1, 2, 3, 4)).splitlines()
-    out.data("\n".join(f"  {line}" for line in ["", *lines] if line is not None))
+    if truth.formats:
+        lines = table(histogram(truth), right=(1, 2, 3, 4)).splitlines()
+        out.data("\n" + "\n".join(f"  {line}" for line in lines))
 
 
 def _complain(ref: str, error: LocalqError) -> None:

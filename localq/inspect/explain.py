@@ -13,9 +13,7 @@ def rows(truth: Truth) -> list[Row]:
         ("name", truth.name),
         ("architecture", truth.architecture or "none: this container holds no model localq could name"),
         ("container", truth.container),
-        ("parameters", f"{_thousands(truth.parameters)}"),
-        ("size", f"{_thousands(truth.nbytes)} bytes of tensors"),
-        ("bits/weight", f"{truth.bits_per_weight:.2f} (real: all tensors, scales included)"),
+        *_weights(truth),
         ("claims to be", truth.file_type),
         ("layers", _layers(truth)),
         ("attention", _attention(truth)),
@@ -25,6 +23,16 @@ def rows(truth: Truth) -> list[Row]:
         ("chat template", "yes" if truth.chat_template else "no: only --raw prompts make sense"),
     ]
     return [(label, words) for label, words in found if words]
+
+
+def _weights(truth: Truth) -> list[tuple[str, str | None]]:
+    if not truth.formats:
+        return [("parameters", "none: a vocabulary without weights")]
+    return [
+        ("parameters", _thousands(truth.parameters)),
+        ("size", f"{_thousands(truth.nbytes)} bytes of tensors"),
+        ("bits/weight", f"{truth.bits_per_weight:.2f} (real: all tensors, scales included)"),
+    ]
 
 
 def histogram(truth: Truth) -> list[tuple[str, str, str, str, str]]:

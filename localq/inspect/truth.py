@@ -166,3 +166,19 @@ def _has_template(checkpoint: Checkpoint) -> bool:
             return '"chat_template"' in file.read()
     except OSError:
         return False
+
+
+def bytes_per_token(checkpoint: Checkpoint) -> int:
+    """Bytes of weights one decode step reads: all but an untied embedding's table, and of experts only those used.
+
+    Experts are told by their name (`.experts.`, shared ones count whole), their share by the config.
+    """
+    truth = read_truth(checkpoint)
+    share = truth.experts_used / truth.experts if truth.experts and truth.experts_used else 1.0
+    tied = not any(name.endswith("lm_head.weight") for name in checkpoint.specs)
+    total = 0.0
+    for name, spec in checkpoint.specs.items():
+        if "embed_tokens" in name and not tied:
+            continue
+        total += spec.nbytes * (share if ".experts." in name else 1.0)
+    return int(total)
