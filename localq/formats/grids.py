@@ -56,13 +56,15 @@ def even_signs() -> Array:
     """For every seven sign bits the same, the eighth sign such that the number of negative ones is even."""
     seven = np.arange(128, dtype=np.uint8)
     odd = np.unpackbits(seven[:, None], axis=1).sum(axis=1, dtype=np.uint8) & 1
-    return signs()[seven | odd << 7]
+    table: Array = signs()[seven | odd << 7]
+    return table
 
 
 def half_step_scales(d: NDArray[np.float32], packed: Array) -> NDArray[np.float32]:
     """d * (0.5 + s) / 4 for the nibbles s of `packed` `[n, k]`, low one first: float32 `[n, 2k]`."""
     s = np.stack([packed & 15, packed >> 4], axis=2).reshape(len(packed), -1)
-    scales: NDArray[np.float32] = d * (s + np.float32(0.5)) * np.float32(0.25)
+    scales: NDArray[np.float32] = (s + np.float32(0.5)) * np.float32(0.25)
+    scales = d * scales
     return scales
 
 

@@ -94,7 +94,8 @@ class MLXFormat(Format):
 
     def __init_subclass__(cls, *, name: str = "", **facts: Any) -> None:
         super().__init_subclass__(name=name, **{"family": "mlx", "containers": ("mlx",), **facts})
-        cls.block_size = math.lcm(int(cls.group_size), 32)
+        if cls.bits:  # whole groups and whole words
+            cls.block_size = math.lcm(cls.group_size, 32 // math.gcd(int(cls.bits), 32))
 
     @classmethod
     def settings(cls) -> Settings:

@@ -1,0 +1,27 @@
+"""mxfp4: MLX's microscaling mode of 4 bits; weight = 2**(scale - 127) * E2M1, one scale byte per 32 weights.
+
+`weight` holds eight E2M1 codes a word, lowest nibble first. Source: OCP Microscaling Formats 1.0; mlx/ops.cpp
+`fp_dequantize`, mlx/backend/cpu/quantized.cpp.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array
+from localq.formats.mlx_floats import MLXFloatFormat, e2m1_pairs, e8m0
+
+
+class MXFP4(
+    MLXFloatFormat, name="mxfp4", bits=4, group_size=32, bits_per_weight=4.25, scale="E8M0 (power of two) per 32"
+):
+    mode = "mxfp4"
+
+    @classmethod
+    def code_values(cls) -> Array:
+        return e2m1_pairs()
+
+    @classmethod
+    def scale_values(cls) -> NDArray[np.float32]:
+        return e8m0()

@@ -1,0 +1,27 @@
+"""mxfp8: MLX's microscaling mode of 8 bits; weight = 2**(scale - 127) * E4M3, one scale byte per 32 weights.
+
+`weight` holds four E4M3 codes a word, lowest byte first. Source: OCP Microscaling Formats 1.0; mlx/ops.cpp
+`fp_dequantize`, mlx/backend/cpu/quantized.cpp.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array
+from localq.formats.mlx_floats import MLXFloatFormat, e4m3, e8m0
+
+
+class MXFP8(
+    MLXFloatFormat, name="mxfp8", bits=8, group_size=32, bits_per_weight=8.25, scale="E8M0 (power of two) per 32"
+):
+    mode = "mxfp8"
+
+    @classmethod
+    def code_values(cls) -> Array:
+        return e4m3()
+
+    @classmethod
+    def scale_values(cls) -> NDArray[np.float32]:
+        return e8m0()

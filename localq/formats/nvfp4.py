@@ -1,0 +1,26 @@
+"""nvfp4: MLX's mode of NVIDIA's 4-bit floats; weight = scale * E2M1, one E4M3 scale byte per 16 weights.
+
+`weight` holds eight E2M1 codes a word, lowest nibble first. NVIDIA's second scale, one float32 a tensor, is not part
+of MLX's mode; an MLX checkpoint that stores one (`global_scale`, experts only) is refused. Source: mlx/ops.cpp
+`fp_dequantize`, mlx/backend/cpu/quantized.cpp; mlx_lm/models/switch_layers.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array
+from localq.formats.mlx_floats import MLXFloatFormat, e2m1_pairs, e4m3
+
+
+class NVFP4(MLXFloatFormat, name="nvfp4", bits=4, group_size=16, bits_per_weight=4.5, scale="E4M3 per 16"):
+    mode = "nvfp4"
+
+    @classmethod
+    def code_values(cls) -> Array:
+        return e2m1_pairs()
+
+    @classmethod
+    def scale_values(cls) -> NDArray[np.float32]:
+        return e4m3()
