@@ -2,8 +2,8 @@
 
 A GGUF of tokenizer `llama` (BPE by scores) or `t5` (unigram) holds what a SentencePiece model file holds, key by key,
 so that file is written again in memory (sentencepiece_model.proto, wire format below) and SentencePiece itself does
-the work. Merging by score in tokenizers' BPE needs a merge list, which takes seconds to derive for 256k tokens and
-breaks ties differently; measured here for 32,000 tokens: see tests/generate/test_tokenizer_gguf.py.
+the work. The other way, a merge list derived from the scores for tokenizers' BPE, gave equal ids on 400 KB of English
+but took longer: 0.14 s against 0.08 s to build for 32,000 tokens, 2.5 s against 0.8 s for 256,000 (2-core machine).
 
 Wire format (protobuf): field key = number << 3 | type, type 0 = varint, 2 = length and bytes, 5 = 4 bytes.
 """

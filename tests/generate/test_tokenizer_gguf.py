@@ -90,7 +90,7 @@ def test_stories_in_both_containers(data_dir: Path) -> None:
 
 
 def test_large_sentencepiece_vocabulary_is_quick() -> None:
-    """256,000 tokens open within seconds (a merge list from scores took tens): 2 s here is 5x what was seen."""
+    """256,000 tokens open in about 0.8 s (2.5 s with a merge list derived from scores); 4 s allows a busy machine."""
     meta = spm_meta()
     words = [f"\u2581w{i}" for i in range(256_000 - len(meta["tokenizer.ggml.tokens"]))]
     meta["tokenizer.ggml.tokens"] += words
@@ -98,7 +98,7 @@ def test_large_sentencepiece_vocabulary_is_quick() -> None:
     meta["tokenizer.ggml.token_type"] += [1] * len(words)
     start = time.perf_counter()
     tokenizer = tokenizer_from_gguf(meta)
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 4
     assert tokenizer.size == 256_000
 
 
