@@ -18,6 +18,11 @@ def fp16(blocks: Array, at: int, count: int = 1) -> NDArray[np.float32]:
     return np.ascontiguousarray(blocks[:, at : at + 2 * count]).view(np.float16).astype(np.float32)
 
 
+def _run(bits: int) -> tuple[int, int]:
+    """The shortest run of whole bytes that holds whole codes: its bytes and its codes."""
+    return (1, 8 // bits) if 8 % bits == 0 else (bits, 8) if bits % 2 else (bits // 2, 4)
+
+
 def unpack(words: Array, bits: int) -> NDArray[np.uint8]:
     """Codes of `bits` (1 to 8) each from uint32 words `[..., w]`: uint8 `[..., w * 32 / bits]`."""
     raw = np.ascontiguousarray(words).view(np.uint8)
@@ -25,14 +30,14 @@ def unpack(words: Array, bits: int) -> NDArray[np.uint8]:
         return raw
     if 8 % bits == 0:
         return byte_codes(bits, 0, 1).take(raw).view(np.uint8)
-    stored, codes = (bits, 8) if bits % 2 else (bits // 2, 4)
-    groups = raw.reshape(-1, stored)  # the shortest run of whole bytes that holds whole codes
-    out = np.empty((len(groups), codes), np.uint8)
+    stored, codes = _run(bits)
+    runs = raw.reshape(-1, stored)
+    out = np.empty((len(runs), codes), np.uint8)
     for i in range(codes):
         at, shift = divmod(i * bits, 8)
-        out[:, i] = groups[:, at] >> shift
+        out[:, i] = runs[:, at] >> shift
         if shift + bits > 8:
-            out[:, i] |= groups[:, at + 1] << (8 - shift)
+            out[:, i] |= runs[:, at + 1] << (8 - shift)
     out &= np.uint8((1 << bits) - 1)
     return out.reshape(*raw.shape[:-1], -1)
 
@@ -42,9 +47,20 @@ def pack(codes: Array, bits: int) -> NDArray[np.uint32]:
     flat = np.ascontiguousarray(codes)
     if bits == 8:
         return flat.view(np.uint32)
-    stream = np.unpackbits(flat[..., None], axis=-1, count=bits, bitorder="little")
-    packed = np.packbits(stream.reshape(*flat.shape[:-1], -1), axis=-1, bitorder="little")
-    return packed.view(np.uint32)
+    stored, count = _run(bits)
+    runs = flat.reshape(-1, count)
+    raw = np.zeros((len(runs), stored), np.uint8)
+    for i in range(count):
+        at, shift = divmod(i * bits, 8)
+        raw[:, at] |= runs[:, i] << shift
+        if shift + bits > 8:
+            raw[:, at + 1] |= runs[:, i] >> (8 - shift)
+    return raw.reshape(*flat.shape[:-1], -1).view(np.uint32)
+
+
+def halves(q: Array) -> NDArray[np.uint8]:
+    """Codes of ggml's nibble order: the low nibbles of bytes `[..., k]`, then the high ones: `[..., 2k]`."""
+    return np.concatenate([q & np.uint8(15), q >> np.uint8(4)], axis=-1)
 
 
 def two_bit_planes(q: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.base import Array, GGMLFormat, Native, PackedTensor
+from localq.formats.bits import halves, pack
 
 LEVELS = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8)
 
@@ -24,3 +25,14 @@ class MXFP4_GGML(
         out[:, :16] = LEVELS.take(q & 15)
         out[:, 16:] = LEVELS.take(q >> 4)
         out *= np.ldexp(np.float32(1), blocks[:, :1].astype(np.int32) - 128)
+
+    @classmethod
+    def to_native(cls, t: PackedTensor) -> Native | None:
+        """MLX's mxfp4, nibbles in its order; None where a scale byte is 255, 2**128 to ggml and infinite to MLX."""
+        blocks = t.parts["weight"].reshape(-1, 17)
+        scales = blocks[:, 0]
+        if (scales == 255).any():
+            return None
+        rows = t.shape[:-1]
+        words = pack(halves(blocks[:, 1:]), 4)
+        return Native("mxfp4", 4, 32, words.reshape(*rows, -1), scales.reshape(*rows, -1))

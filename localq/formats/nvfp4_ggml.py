@@ -1,7 +1,7 @@
 """nvfp4_ggml: 64 weights in 36 bytes. Four UE4M3 scales d, one per 16, then 32 bytes of E2M1 nibbles.
 
 Byte j of a group's eight holds element j in its low nibble and element j + 8 in its high nibble. A scale byte is E4M3
-whose sign bit is ignored; 0 and 127 are zero. GGUF keeps one more float32 per matrix in a tensor of its own,
+whose sign bit is ignored; 0 and 127 are zero, 255 is 480. GGUF keeps one more float32 per matrix in a tensor of its own,
 `<name>.scale`: the part `scale`, ones where the file has none; weight = scale * d * E2M1.
 Source: `block_nvfp4`, `ggml_ue4m3_to_fp32` (ggml-common.h, ggml-impl.h), `dequantize_row_nvfp4` (ggml-quants.c).
 """
@@ -13,7 +13,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat, PackedTensor, Part
+from localq.formats.base import Array, GGMLFormat, Native, PackedTensor, Part
+from localq.formats.bits import halves, pack
 from localq.formats.mxfp4_ggml import LEVELS
 
 
@@ -50,3 +51,19 @@ class NVFP4_GGML(
         halves[:, :, 1] = LEVELS.take(q >> 4).reshape(-1, 4, 8)
         groups = out.reshape(-1, 4, 16)
         groups *= scale_values().take(blocks[:, :4])[:, :, None]
+
+    @classmethod
+    def to_native(cls, t: PackedTensor) -> Native | None:
+        """MLX's nvfp4, nibbles in its order, `scale` as multiplier; None where a scale byte is 255, NaN to MLX.
+
+        A scale byte of 127, NaN to MLX too, becomes 0, which it is to ggml.
+        """
+        blocks = t.parts["weight"].reshape(-1, 36)
+        if (blocks[:, :4] == 255).any():
+            return None
+        scales = blocks[:, :4] & np.uint8(127)
+        scales[scales == 127] = 0
+        words = pack(halves(blocks[:, 4:].reshape(-1, 4, 8)).reshape(-1, 64), 4)
+        rows, second = t.shape[:-1], t.parts["scale"]
+        multiplier = None if (second == 1).all() else second
+        return Native("nvfp4", 4, 16, words.reshape(*rows, -1), scales.reshape(*rows, -1), multiplier=multiplier)

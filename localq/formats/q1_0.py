@@ -8,12 +8,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.affine_twin import AffineTwin
+from localq.formats.base import Array
 from localq.formats.bits import byte_codes, fp16
 
 
-class Q1_0(GGMLFormat, name="q1_0", bits=1, group_size=128, symmetric=True, scale="fp16 per 128"):
+class Q1_0(AffineTwin, name="q1_0", twin=(1, 128), bits=1, group_size=128, symmetric=True, scale="fp16 per 128"):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         np.copyto(out, byte_codes(1, -1, 2).take(blocks[:, 2:]).view(np.int8))
         out *= fp16(blocks, 0)
+
+    @classmethod
+    def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        d = fp16(blocks, 0)
+        bits = np.unpackbits(np.ascontiguousarray(blocks[:, 2:]), axis=1, bitorder="little")
+        return bits, d * 2, -d

@@ -9,12 +9,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.affine_twin import AffineTwin
+from localq.formats.base import Array
 from localq.formats.bits import byte_codes, fp16
 
 
-class Q2_0(GGMLFormat, name="q2_0", bits=2, group_size=64, symmetric=False, scale="fp16 per 64"):
+class Q2_0(AffineTwin, name="q2_0", twin=(2, 64), bits=2, group_size=64, symmetric=False, scale="fp16 per 64"):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         np.copyto(out, byte_codes(2, -1, 1).take(blocks[:, 2:]).view(np.int8))
         out *= fp16(blocks, 0)
+
+    @classmethod
+    def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        d = fp16(blocks, 0)
+        return byte_codes(2, 0, 1).take(blocks[:, 2:]).view(np.uint8), d, -d

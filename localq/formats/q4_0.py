@@ -9,14 +9,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
-from localq.formats.bits import fp16
+from localq.formats.affine_twin import AffineTwin
+from localq.formats.base import Array
+from localq.formats.bits import fp16, halves
 
 
-class Q4_0(GGMLFormat, name="q4_0", bits=4, group_size=32, symmetric=True, scale="fp16 per 32"):
+class Q4_0(AffineTwin, name="q4_0", twin=(4, 32), bits=4, group_size=32, symmetric=True, scale="fp16 per 32"):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         q = blocks[:, 2:]
         out[:, :16] = (q & 15).view(np.int8) - np.int8(8)
         out[:, 16:] = (q >> 4).view(np.int8) - np.int8(8)
         out *= fp16(blocks, 0)
+
+    @classmethod
+    def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        d = fp16(blocks, 0)
+        return halves(blocks[:, 2:]), d, d * -8

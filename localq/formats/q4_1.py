@@ -9,11 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
-from localq.formats.bits import fp16
+from localq.formats.affine_twin import AffineTwin
+from localq.formats.base import Array
+from localq.formats.bits import fp16, halves
 
 
-class Q4_1(GGMLFormat, name="q4_1", bits=4, group_size=32, symmetric=False, scale="fp16 and fp16 minimum per 32"):
+class Q4_1(
+    AffineTwin, name="q4_1", twin=(4, 32), bits=4, group_size=32, symmetric=False, scale="fp16 and fp16 minimum per 32"
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         q = blocks[:, 4:]
@@ -21,3 +24,8 @@ class Q4_1(GGMLFormat, name="q4_1", bits=4, group_size=32, symmetric=False, scal
         out[:, 16:] = q >> 4
         out *= fp16(blocks, 0)
         out += fp16(blocks, 2)
+
+    @classmethod
+    def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        d = fp16(blocks, 0)
+        return halves(blocks[:, 4:]), d, fp16(blocks, 2)

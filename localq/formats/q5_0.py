@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.affine_twin import AffineTwin
+from localq.formats.base import Array
 from localq.formats.bits import fp16
 
 
@@ -23,8 +24,13 @@ def codes(blocks: Array, at: int) -> NDArray[np.uint8]:
     return q
 
 
-class Q5_0(GGMLFormat, name="q5_0", bits=5, group_size=32, symmetric=True, scale="fp16 per 32"):
+class Q5_0(AffineTwin, name="q5_0", twin=(5, 32), bits=5, group_size=32, symmetric=True, scale="fp16 per 32"):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         np.copyto(out, codes(blocks, 2).view(np.int8) - np.int8(16))
         out *= fp16(blocks, 0)
+
+    @classmethod
+    def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        d = fp16(blocks, 0)
+        return codes(blocks, 2), d, d * -16

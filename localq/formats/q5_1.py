@@ -8,14 +8,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.affine_twin import AffineTwin
+from localq.formats.base import Array
 from localq.formats.bits import fp16
 from localq.formats.q5_0 import codes
 
 
-class Q5_1(GGMLFormat, name="q5_1", bits=5, group_size=32, symmetric=False, scale="fp16 and fp16 minimum per 32"):
+class Q5_1(
+    AffineTwin, name="q5_1", twin=(5, 32), bits=5, group_size=32, symmetric=False, scale="fp16 and fp16 minimum per 32"
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         np.copyto(out, codes(blocks, 4))
         out *= fp16(blocks, 0)
         out += fp16(blocks, 2)
+
+    @classmethod
+    def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        d = fp16(blocks, 0)
+        return codes(blocks, 4), d, fp16(blocks, 2)

@@ -8,12 +8,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.affine_twin import AffineTwin
+from localq.formats.base import Array
 from localq.formats.bits import fp16
 
 
-class Q8_0(GGMLFormat, name="q8_0", bits=8, group_size=32, symmetric=True, scale="fp16 per 32"):
+class Q8_0(AffineTwin, name="q8_0", twin=(8, 32), bits=8, group_size=32, symmetric=True, scale="fp16 per 32"):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         np.copyto(out, blocks[:, 2:].view(np.int8))
         out *= fp16(blocks, 0)
+
+    @classmethod
+    def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        d = fp16(blocks, 0)
+        return blocks[:, 2:] ^ np.uint8(128), d, d * -128

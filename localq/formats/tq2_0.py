@@ -10,14 +10,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.affine_twin import AffineTwin
+from localq.formats.base import Array
 from localq.formats.bits import fp16, two_bit_planes
 
 
-class TQ2_0(GGMLFormat, name="tq2_0", bits=2, group_size=256, symmetric=True, scale="fp16 per 256"):
+class TQ2_0(AffineTwin, name="tq2_0", twin=(2, 128), bits=2, group_size=256, symmetric=True, scale="fp16 per 256"):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         runs = out.reshape(-1, 2, 4, 32)
         for k, plane in enumerate(two_bit_planes(blocks[:, :64])):
             runs[:, :, k] = (plane.view(np.int8) - np.int8(1)).reshape(-1, 2, 32)
         out *= fp16(blocks, 64)
+
+    @classmethod
+    def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        d = fp16(blocks, 64)
+        codes = np.stack([plane.reshape(-1, 2, 32) for plane in two_bit_planes(blocks[:, :64])], axis=2)
+        return codes.reshape(-1, 256), np.repeat(d, 2, axis=1), np.repeat(-d, 2, axis=1)
