@@ -35,6 +35,8 @@ class MLXEngine:
         check_room(checkpoint)
         self._model: Any
         self._model, _ = load_model(checkpoint)
+        if hasattr(self._model, "fit_context"):  # LongRoPE's factors depend on it
+            self._model.fit_context(self.context)
         self._turns = PromptCache(self._model)
         self.vocabulary = self._width()
 

@@ -15,11 +15,14 @@ from mlx.nn.layers.base import Module
 
 from localq.checkpoints.base import TensorSpec
 from localq.errors import CheckpointError, UnsupportedError
+from localq.models import corrected
 
 # Source tensors an architecture's `sanitize` edits by value, delivered decoded. Conv kernels are [out, width, 1] or so:
 # never packed, small, and several architectures transpose them after a look at their shape.
 DECODED: dict[str, tuple[str, ...]] = {
     "*": (r"conv\d?d?\.weight$", r"conv1d\.weight$"),
+    # 16-bit experts lie transposed with gate and up in alternate columns; their biases alternate in packed files too.
+    "gpt_oss": (r"experts\.(gate_up|down)_proj(_bias)?$",),
 }
 
 # Modules whose `weight` an architecture reads as an array (research: a sweep over all of mlx-lm with opaque modules).
@@ -92,7 +95,7 @@ def build(config: Mapping[str, Any]) -> Module:
 
 
 def find_classes(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """mlx-lm's Model and ModelArgs classes for a config.
+    """The Model and ModelArgs classes for a config: mlx-lm's, or those of `corrected` where mlx-lm's are wrong.
 
     Raises:
         UnsupportedError: mlx-lm has no such architecture.
@@ -103,6 +106,9 @@ def find_classes(config: Mapping[str, Any]) -> tuple[Any, Any]:
         raise CheckpointError(f"The config's model_type is {model_type!r}; expected an architecture's name.")
     from mlx_lm.utils import _get_classes
 
+    found = corrected.find(model_type)
+    if found is not None:
+        return found
     try:
         classes: tuple[Any, Any] = _get_classes(dict(config))
     except ValueError as error:

@@ -6,7 +6,15 @@ write_gguf(model, path, "q4_k")                     # GGUF as llama.cpp's conver
 write_gguf(model, path, {"*attn_v*": "q6_k", "*": "iq4_xs"})
 """
 
-from tests.factories.files import chosen_type, decoded_tensors, stored_tensors, write_gguf, write_hf
+from tests.factories.files import (
+    chosen_type,
+    decoded,
+    decoded_tensors,
+    stored_tensors,
+    write_gguf,
+    write_gguf_pair,
+    write_hf,
+)
 from tests.factories.layout import gguf_tensors
 from tests.factories.mlx_folder import MlxQuant, write_mlx
 from tests.factories.tiny import ARCHS, TinyModel, build
@@ -17,10 +25,12 @@ __all__ = [
     "TinyModel",
     "build",
     "chosen_type",
+    "decoded",
     "decoded_tensors",
     "gguf_tensors",
     "stored_tensors",
     "write_gguf",
+    "write_gguf_pair",
     "write_hf",
     "write_mlx",
 ]

@@ -18,6 +18,7 @@ from tests.factories.tiny import TinyModel, Weights
 from tests.factories.vocabulary import CHAT_TEMPLATE, tokenizer_json, vocabulary
 
 Types = str | Mapping[str, str] | Callable[[str, tuple[int, ...]], str]
+Stored = dict[str, tuple[str, tuple[int, ...], NDArray[Any]]]
 
 
 def chosen_type(types: Types, name: str, shape: tuple[int, ...]) -> str:
@@ -34,7 +35,7 @@ def chosen_type(types: Types, name: str, shape: tuple[int, ...]) -> str:
     return "f32"
 
 
-def stored_tensors(model: TinyModel, types: Types) -> dict[str, tuple[str, tuple[int, ...], NDArray[Any]]]:
+def stored_tensors(model: TinyModel, types: Types) -> Stored:
     """GGUF name -> (type, logical shape, uint8 bytes `[..., row bytes]`), `.scale` tensors of nvfp4 included."""
     out = {}
     for name, w in gguf_tensors(model).items():
@@ -53,9 +54,8 @@ def _tensor_scale(w: NDArray[np.float32]) -> NDArray[np.float32]:
     return (peak / np.float32(6 * 448)).astype(np.float32)
 
 
-def decoded_tensors(model: TinyModel, types: Types) -> Weights:
+def decoded(stored: Stored) -> Weights:
     """GGUF name -> float32: what ggml itself makes of the stored bytes (nvfp4 scales multiplied in)."""
-    stored = stored_tensors(model, types)
     out = {}
     for name, (kind, shape, data) in stored.items():
         if name.endswith(".scale"):
@@ -68,24 +68,39 @@ def decoded_tensors(model: TinyModel, types: Types) -> Weights:
     return out
 
 
-def write_gguf(model: TinyModel, path: Path | str, types: Types = "f32", *, decoded: bool = False) -> Path:
-    """Write `model` as GGUF, matrices in the ggml types that `types` names (one type, pattern -> type, or a function).
+def decoded_tensors(model: TinyModel, types: Types) -> Weights:
+    """`decoded` of the tensors `write_gguf` stores."""
+    return decoded(stored_tensors(model, types))
 
-    `decoded` writes the same values as float32: the exact reference of the packed file, free of llama.cpp's int8
-    activations.
+
+def write_gguf(model: TinyModel, path: Path | str, types: Types = "f32") -> Path:
+    """Write `model` as GGUF, matrices in the ggml types that `types` names (one, pattern -> type, or a function)."""
+    return _write_stored(model, path, stored_tensors(model, types))
+
+
+def write_gguf_pair(model: TinyModel, folder: Path, types: Types) -> tuple[Path, Path]:
+    """The packed file, and a float32 file of the values ggml itself decodes from it.
+
+    Run by llama.cpp, the second is the exact reference of the first: llama.cpp multiplies packed weights with
+    activations rounded to 8 bits (16 for f16 and bf16), float32 weights with float32 activations.
     """
+    stored = stored_tensors(model, types)
+    floats = {name: ("f32", w.shape, ggml.quantize(w, "f32")) for name, w in decoded(stored).items()}
+    return (
+        _write_stored(model, folder / "packed.gguf", stored),
+        _write_stored(model, folder / "decoded.gguf", floats),
+    )
+
+
+def _write_stored(model: TinyModel, path: Path | str, stored: Stored) -> Path:
     import gguf
 
     writer = gguf.GGUFWriter(str(path), ARCHITECTURE[model.config["model_type"]])
     add_metadata(writer, model)
-    if decoded:
-        for name, w in decoded_tensors(model, types).items():
-            writer.add_tensor(name, w)
-    else:
-        writer.add_quantization_version(2)
-        for name, (kind, shape, data) in stored_tensors(model, types).items():
-            # int8 keeps gguf-py from looking the type up: it does not know q2_0
-            writer.add_tensor(name, data.view(np.int8), raw_shape=shape, raw_dtype=ggml.TYPES[kind][0])
+    writer.add_quantization_version(2)
+    for name, (kind, shape, data) in stored.items():
+        # int8 keeps gguf-py from looking the type up: it does not know q2_0
+        writer.add_tensor(name, data.view(np.int8), raw_shape=shape, raw_dtype=ggml.TYPES[kind][0])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -101,9 +116,10 @@ def write_hf(model: TinyModel, folder: Path | str, dtype: str = "float32", *, sh
 
 
 def _as(weights: Mapping[str, NDArray[Any]], dtype: str) -> dict[str, NDArray[Any]]:
-    import ml_dtypes
-
-    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    if dtype == "bfloat16":
+        from ml_dtypes import bfloat16 as kind
+    else:
+        kind = np.dtype(dtype)
     return {name: np.ascontiguousarray(w.astype(kind)) for name, w in weights.items()}
 
 

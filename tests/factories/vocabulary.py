@@ -11,8 +11,8 @@ from typing import Any
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # llama.cpp's token types
 
 _MERGES = (
-    "t h|th e|i n|a n|an d|e r|o u|r e|o n|e n|i s|i t|l l|s t|a t|{s} t|{s} a|{s}t h|{s}th e|{s} s|{s} w|{s} i|{s}i n"
-    "|{s}a nd|o r|e s|e d|in g|h e|h a"
+    "t h|th e|i n|a n|n d|a nd|e r|o u|r e|o n|e n|i s|i t|l l|s t|a t|{s} t|{s} a|{s}t h|{s}th e|{s} s|{s} w|{s} i"
+    "|{s}i n|{s}a nd|o r|e s|e d|in g|h e|h a"
 )
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '<s>' + m['role'] + '\\n' + m['content'] + '</s>\\n' }}{% endfor %}"
