@@ -8,6 +8,7 @@ import pytest
 
 from localq.checkpoints import open_checkpoint
 from localq.errors import CheckpointError, UnsupportedError
+from localq.models import architecture
 from localq.models.loader import load_model
 from tests.factories.files import save_weights, start_folder, write_hf
 from tests.factories.tiny import build
@@ -111,7 +112,12 @@ def test_quantised_activations_are_not_ignored(folder):
     assert "activations" in _refusal(folder, UnsupportedError)
 
 
-def test_weights_an_architecture_transposes_are_refused_by_name(tmp_path):
-    """gpt_oss in Hugging Face's float layout is [experts, in, out]; rows are no output features there."""
+def test_weights_an_architecture_transposes_are_refused_by_name(tmp_path, monkeypatch):
+    """gpt_oss in Hugging Face's float layout is [experts, in, out]; rows are no output features there.
+
+    localq runs it by a correction and a declaration; without them it stands for any architecture not declared yet.
+    """
+    monkeypatch.setattr(architecture.corrected, "find", lambda model_type: None)
+    monkeypatch.setitem(architecture.DECODED, "gpt_oss", ())
     message = _refusal(write_hf(build("gpt_oss"), tmp_path / "m"))
     assert "experts" in message
