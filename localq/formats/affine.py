@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
 from localq.formats.base import Array, PackedTensor
-from localq.formats.bits import unpack
+from localq.formats.bits import pack, unpack
 from localq.formats.mlx_modes import AFFINE_BITS, AFFINE_GROUPS, MLXFormat
+from localq.formats.rounding import refuse_nonfinite
 
 
 class Affine(MLXFormat, symmetric=False):
@@ -47,6 +48,44 @@ class Affine(MLXFormat, symmetric=False):
                 flat[rows] *= scales[rows].astype(np.float32)[:, :, None]
                 flat[rows] += biases[rows].astype(np.float32)[:, :, None]
         return out
+
+    @classmethod
+    def quantize(cls, w: Array) -> PackedTensor:
+        """Round to nearest, as `mx.quantize`; `w` is float32, float16 or bfloat16, and so are scales and biases."""
+        layout = cls.layout(w.shape)
+        refuse_nonfinite(cls.name, w)
+        top = (1 << int(cls.bits)) - 1
+        groups = w.reshape(-1, cls.group_size)
+        codes = np.empty(groups.shape, np.uint8)
+        scales, biases = (np.empty(len(groups), w.dtype) for _ in range(2))
+        step = (1 << 17) // cls.group_size
+        with np.errstate(all="ignore"):  # the steps of enormous weights overflow float32, as in MLX
+            for i in range(0, len(groups), step):
+                some = slice(i, i + step)
+                codes[some], scales[some], biases[some] = _encode(groups[some].astype(np.float32), np.float32(top))
+        shape = layout["scales"].shape
+        parts = {"weight": pack(codes.reshape(w.shape), int(cls.bits)), "scales": scales.reshape(shape)}
+        return PackedTensor(cls, w.shape, {**parts, "biases": biases.reshape(shape)})
+
+
+def _encode(w: NDArray[np.float32], top: np.float32) -> tuple[Array, Array, Array]:
+    """Codes `[n, group]`, scales and biases `[n]`: the end of the range that is farther from 0 is met exactly.
+
+    The scale then is such that 0 has a code, wherever a step is no longer than that end. One bit is another rule:
+    its two codes are the two ends.
+    """
+    low, high = w.min(axis=1), w.max(axis=1)
+    down = np.abs(low) > np.abs(high)
+    scale = np.maximum((high - low) / top, np.float32(1e-7))
+    bias = low
+    if top > 1:
+        scale = np.where(down, scale, -scale)
+        edge = np.where(down, low, high)
+        steps = np.rint(edge / scale)
+        scale = np.where(steps != 0, edge / steps, scale)
+        bias = np.where(steps != 0, edge, np.float32(0))
+    codes = np.rint((w - bias[:, None]) / scale[:, None])
+    return np.clip(codes, 0, top).astype(np.uint8), scale, bias
 
 
 for _bits in AFFINE_BITS:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from localq.errors import UnsupportedError
 from localq.formats.base import Array, PackedTensor, Part
+from localq.formats.bits import pack
 from localq.formats.mlx_modes import MLXFormat
+from localq.formats.rounding import refuse_nonfinite
 
 _BYTES = np.arange(256, dtype=np.uint8)
 _E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
@@ -39,6 +41,17 @@ def e8m0() -> NDArray[np.float32]:
     return powers
 
 
+def power_scales(groups: NDArray[np.float32], greatest: float) -> NDArray[np.uint8]:
+    """E8M0 bytes `[n]`: the least power of two by which the largest weight is at most `greatest`; 127 for zeros."""
+    peak = np.abs(groups).max(axis=1) / np.float32(greatest)
+    return np.where(peak == 0, 127, np.clip(np.ceil(np.log2(peak)) + 127, 0, 254)).astype(np.uint8)
+
+
+def to_e4m3(v: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The nearest E4M3 bytes, 448 for all that is greater."""
+    return np.clip(v, -448, 448).astype(ml_dtypes.float8_e4m3fn).view(np.uint8)
+
+
 class MLXFloatFormat(MLXFormat):
     """Codes and scales are small floats; no biases."""
 
@@ -51,6 +64,25 @@ class MLXFloatFormat(MLXFormat):
     def scale_values(cls) -> NDArray[np.float32]:
         """For each byte of `scales` its value."""
         raise TypeError(f"{cls.__name__} defines no scale_values")
+
+    @classmethod
+    def encode(cls, groups: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Codes and scale bytes of float32 `[n, group]`: uint8 `[n, group]` and `[n]`."""
+        raise TypeError(f"{cls.__name__} defines no encode")
+
+    @classmethod
+    def quantize(cls, w: NDArray[np.float32]) -> PackedTensor:
+        """Round to nearest, as `mx.quantize` does with float32."""
+        layout = cls.layout(w.shape)
+        refuse_nonfinite(cls.name, w)
+        groups = np.ascontiguousarray(w, np.float32).reshape(-1, cls.group_size)
+        codes, scales = np.empty(groups.shape, np.uint8), np.empty(len(groups), np.uint8)
+        step = (1 << 17) // cls.group_size
+        with np.errstate(all="ignore"):  # log2 of 0 and division by scales of 0; both are looked after
+            for i in range(0, len(groups), step):
+                codes[i : i + step], scales[i : i + step] = cls.encode(groups[i : i + step])
+        weight = pack(codes.reshape(w.shape), int(cls.bits))
+        return PackedTensor(cls, w.shape, {"weight": weight, "scales": scales.reshape(layout["scales"].shape)})
 
     @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> tuple[int, ...] | None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array
-from localq.formats.mlx_floats import MLXFloatFormat, e2m1_pairs, e8m0
+from localq.formats.mlx_floats import MLXFloatFormat, e2m1_pairs, e8m0, power_scales
+from localq.formats.rounding import nearest_e2m1
 
 
 class MXFP4(
@@ -25,3 +26,8 @@ class MXFP4(
     @classmethod
     def scale_values(cls) -> NDArray[np.float32]:
         return e8m0()
+
+    @classmethod
+    def encode(cls, groups: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        scales = power_scales(groups, 6)
+        return nearest_e2m1(np.ldexp(groups, 127 - scales.astype(np.int32)[:, None])), scales

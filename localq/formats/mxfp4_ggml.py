@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from localq.formats.base import Array, GGMLFormat, Native, PackedTensor
 from localq.formats.bits import halves, pack
+from localq.formats.rounding import in_blocks, join_halves, nearest_e2m1
 
 LEVELS = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8)
 
@@ -36,3 +37,14 @@ class MXFP4_GGML(
         rows = t.shape[:-1]
         words = pack(halves(blocks[:, 1:]), 4)
         return Native("mxfp4", 4, 32, words.reshape(*rows, -1), scales.reshape(*rows, -1))
+
+    @classmethod
+    def quantize(cls, w: NDArray[np.float32]) -> PackedTensor:
+        return in_blocks(cls, w, _encode)
+
+
+def _encode(w: NDArray[np.float32]) -> Array:
+    peak = np.abs(w).max(axis=1, keepdims=True)
+    exponent = np.where(peak > 0, np.clip(np.floor(np.log2(peak)) + 125, 0, 254), 0).astype(np.uint8)
+    codes = nearest_e2m1(np.ldexp(w, 127 - exponent.astype(np.int32)))
+    return np.concatenate([exponent, join_halves(codes)], axis=1)

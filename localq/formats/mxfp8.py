@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array
-from localq.formats.mlx_floats import MLXFloatFormat, e4m3, e8m0
+from localq.formats.mlx_floats import MLXFloatFormat, e4m3, e8m0, power_scales, to_e4m3
 
 
 class MXFP8(
@@ -25,3 +25,8 @@ class MXFP8(
     @classmethod
     def scale_values(cls) -> NDArray[np.float32]:
         return e8m0()
+
+    @classmethod
+    def encode(cls, groups: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        scales = power_scales(groups, 448)
+        return to_e4m3(np.ldexp(groups, 127 - scales.astype(np.int32)[:, None])), scales

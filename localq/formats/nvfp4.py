@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array
-from localq.formats.mlx_floats import MLXFloatFormat, e2m1_pairs, e4m3
+from localq.formats.mlx_floats import MLXFloatFormat, e2m1_pairs, e4m3, to_e4m3
+from localq.formats.rounding import nearest_e2m1
 
 
 class NVFP4(MLXFloatFormat, name="nvfp4", bits=4, group_size=16, bits_per_weight=4.5, scale="E4M3 per 16"):
@@ -24,3 +25,9 @@ class NVFP4(MLXFloatFormat, name="nvfp4", bits=4, group_size=16, bits_per_weight
     @classmethod
     def scale_values(cls) -> NDArray[np.float32]:
         return e4m3()
+
+    @classmethod
+    def encode(cls, groups: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        scales = to_e4m3(np.abs(groups).max(axis=1) / np.float32(6))
+        divided = groups / e4m3()[scales][:, None]
+        return nearest_e2m1(np.where(scales[:, None] > 0, divided, np.float32(0))), scales

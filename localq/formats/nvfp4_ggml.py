@@ -1,8 +1,8 @@
 """nvfp4_ggml: 64 weights in 36 bytes. Four UE4M3 scales d, one per 16, then 32 bytes of E2M1 nibbles.
 
 Byte j of a group's eight holds element j in its low nibble and element j + 8 in its high nibble. A scale byte is E4M3
-whose sign bit is ignored; 0 and 127 are zero, 255 is 480. GGUF keeps one more float32 per matrix in a tensor of its own,
-`<name>.scale`: the part `scale`, ones where the file has none; weight = scale * d * E2M1.
+whose sign bit is ignored; 0 and 127 are zero, 255 is 480. GGUF keeps one more float32 per matrix in a tensor of
+its own, `<name>.scale`: the part `scale`, ones where the file has none; weight = scale * d * E2M1.
 Source: `block_nvfp4`, `ggml_ue4m3_to_fp32` (ggml-common.h, ggml-impl.h), `dequantize_row_nvfp4` (ggml-quants.c).
 """
 

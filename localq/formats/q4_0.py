@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
-from localq.formats.base import Array
+from localq.formats.base import Array, PackedTensor
 from localq.formats.bits import fp16, halves
+from localq.formats.rounding import fp16_bytes, in_blocks, join_halves, symmetric
 
 
 class Q4_0(AffineTwin, name="q4_0", twin=(4, 32), bits=4, group_size=32, symmetric=True, scale="fp16 per 32"):
@@ -26,3 +27,12 @@ class Q4_0(AffineTwin, name="q4_0", twin=(4, 32), bits=4, group_size=32, symmetr
     def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
         d = fp16(blocks, 0)
         return halves(blocks[:, 2:]), d, d * -8
+
+    @classmethod
+    def quantize(cls, w: NDArray[np.float32]) -> PackedTensor:
+        return in_blocks(cls, w, _encode)
+
+
+def _encode(w: NDArray[np.float32]) -> Array:
+    d, codes = symmetric(w, 8)
+    return np.concatenate([fp16_bytes(d), join_halves(codes)], axis=1)

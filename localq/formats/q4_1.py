@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
-from localq.formats.base import Array
+from localq.formats.base import Array, PackedTensor
 from localq.formats.bits import fp16, halves
+from localq.formats.rounding import fp16_bytes, in_blocks, join_halves, ranged
 
 
 class Q4_1(
@@ -29,3 +30,12 @@ class Q4_1(
     def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
         d = fp16(blocks, 0)
         return halves(blocks[:, 4:]), d, fp16(blocks, 2)
+
+    @classmethod
+    def quantize(cls, w: NDArray[np.float32]) -> PackedTensor:
+        return in_blocks(cls, w, _encode)
+
+
+def _encode(w: NDArray[np.float32]) -> Array:
+    d, least, codes = ranged(w, 15)
+    return np.concatenate([fp16_bytes(d), fp16_bytes(least), join_halves(codes)], axis=1)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
-from localq.formats.base import Array
+from localq.formats.base import Array, PackedTensor
 from localq.formats.bits import fp16
+from localq.formats.rounding import fp16_bytes, in_blocks, join_halves, symmetric
 
 
 def codes(blocks: Array, at: int) -> NDArray[np.uint8]:
@@ -24,6 +25,11 @@ def codes(blocks: Array, at: int) -> NDArray[np.uint8]:
     return q
 
 
+def fifth_bits(five: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bit 4 of codes `[n, 32]` as four bytes."""
+    return np.packbits(five >> np.uint8(4), axis=1, bitorder="little")
+
+
 class Q5_0(AffineTwin, name="q5_0", twin=(5, 32), bits=5, group_size=32, symmetric=True, scale="fp16 per 32"):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
@@ -34,3 +40,12 @@ class Q5_0(AffineTwin, name="q5_0", twin=(5, 32), bits=5, group_size=32, symmetr
     def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
         d = fp16(blocks, 0)
         return codes(blocks, 2), d, d * -16
+
+    @classmethod
+    def quantize(cls, w: NDArray[np.float32]) -> PackedTensor:
+        return in_blocks(cls, w, _encode)
+
+
+def _encode(w: NDArray[np.float32]) -> Array:
+    d, five = symmetric(w, 16)
+    return np.concatenate([fp16_bytes(d), fifth_bits(five), join_halves(five)], axis=1)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
-from localq.formats.base import Array
+from localq.formats.base import Array, PackedTensor
 from localq.formats.bits import fp16
-from localq.formats.q5_0 import codes
+from localq.formats.q5_0 import codes, fifth_bits
+from localq.formats.rounding import fp16_bytes, in_blocks, join_halves, ranged
 
 
 class Q5_1(
@@ -27,3 +28,12 @@ class Q5_1(
     def affine(cls, blocks: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
         d = fp16(blocks, 0)
         return codes(blocks, 4), d, fp16(blocks, 2)
+
+    @classmethod
+    def quantize(cls, w: NDArray[np.float32]) -> PackedTensor:
+        return in_blocks(cls, w, _encode)
+
+
+def _encode(w: NDArray[np.float32]) -> Array:
+    d, least, five = ranged(w, 31)
+    return np.concatenate([fp16_bytes(d), fp16_bytes(least), fifth_bits(five), join_halves(five)], axis=1)
