@@ -82,7 +82,13 @@ def shown(kind: GGMLType) -> str:
 def _type_facts(kind: GGMLType) -> Iterator[Row]:
     name, bpw = shown(kind), f"{8 * kind.bytes / kind.block:g}"
     if kind.name in FLOATS:
-        yield f"type/bits/{name}", f"{name} uses {bpw} bits for every weight and has no blocks.", [bpw], "bits", [name]
+        yield (
+            f"type/bits/{name}",
+            f"{name} uses {bpw} bits for every weight and has no blocks.",
+            [f"{name} uses {bpw}"],
+            "bits",
+            [name],
+        )
         return
     per = f"{kind.bytes} bytes for {kind.block} weights"
     text = f"{name} uses {bpw} bits per weight, scales included: {per}."
