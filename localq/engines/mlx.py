@@ -14,6 +14,7 @@ from localq.engines.room import check_room
 from localq.errors import LocalqError
 from localq.generate.decode import PromptCache
 from localq.generate.samplers import Sampling
+from localq.models.linear import PackedEmbedding, PackedLinear
 from localq.models.loader import load_model
 
 _LOGITS_CHUNK = 64 << 20  # bytes of logits computed at once in `logits`
@@ -31,7 +32,7 @@ class MLXEngine:
 
     def __init__(self, checkpoint: Checkpoint, context: int | None = None) -> None:
         config = text_config(checkpoint.config or {})
-        self.context = read_context(context, config.get("max_position_embeddings"), f"'{checkpoint.path}'")
+        self.context = read_context(context, _trained_context(config), f"'{checkpoint.path}'")
         check_room(checkpoint)
         self._model: Any
         self._model, _ = load_model(checkpoint)
@@ -41,7 +42,12 @@ class MLXEngine:
         self.vocabulary = self._width()
 
     def _width(self) -> int:
-        """Logits of one token: the padded vocabulary where a model pads it."""
+        """Logits of one token: rows of the output head, or of the embedding that stands in for it."""
+        layers = [module for _, module in self._model.named_modules()]
+        heads = [layer.rows.shape[0] for layer in layers if isinstance(layer, PackedLinear) and layer.is_head]
+        tables = [layer.table.shape[0] for layer in layers if isinstance(layer, PackedEmbedding)]
+        if heads or len(tables) == 1:
+            return (heads or tables)[0]
         width: int = self._model(mx.array([[0]])).shape[-1]
         return width
 
@@ -80,6 +86,12 @@ class MLXEngine:
         if self._model is None:
             raise LocalqError("This engine is closed.", "Load the model again.")
         return self._model
+
+
+def _trained_context(config: dict[str, Any]) -> Any:
+    """The context length under the names architectures give it."""
+    names = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
+    return next((config[name] for name in names if config.get(name) is not None), None)
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:

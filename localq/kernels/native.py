@@ -1,9 +1,10 @@
 """MLX's own quantised kernels (affine, mxfp4, mxfp8, nvfp4) and, for float formats on a GPU, its plain matmul.
 
 `Format.to_native` says how a tensor is written in a mode of MLX's. Two traps are handled here. Scales of another
-dtype than the activations make MLX return float32 and cast on every call: they are cast once, where the cast loses
-nothing, and stay float32 otherwise. And nvfp4's second, per-tensor scale has no place in `quantized_matmul`: it
-multiplies the output.
+dtype than half-precision activations make MLX return float32 and cast on every call: they are cast once, where the
+cast loses nothing, and become float32 otherwise. (For float32 activations they stay 16-bit as stored: the result is
+float32 either way, and wider ones would add a tenth to a 4-bit model.) And nvfp4's second, per-tensor scale has no
+place in `quantized_matmul`: it multiplies the output.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Native, PackedTensor
+from localq.formats.base import Format, Native, PackedTensor
 from localq.kernels.residency import release
 
 NAME = "native"
@@ -154,12 +156,31 @@ def _scales(native: Native, dtype: mx.Dtype) -> tuple[mx.array, mx.array | None]
     if native.scales.dtype == np.uint8:  # the fp modes: e8m0 or e4m3 bytes
         return to_mx(native.scales), None
     floats = [to_mx(a) for a in (native.scales, native.biases) if a is not None]
+    if dtype == mx.float32:
+        return floats[0], floats[1] if len(floats) > 1 else None
     cast = [a.astype(dtype) for a in floats]
     exact = all(
         mx.array_equal(a.astype(mx.float32), c.astype(mx.float32)).item() for a, c in zip(floats, cast, strict=True)
     )
     kept = cast if exact else [a.astype(mx.float32) for a in floats]
     return kept[0], kept[1] if len(kept) > 1 else None
+
+
+def views(fmt: type[Format], w: NativeWeight, shape: tuple[int, ...]) -> PackedTensor | None:
+    """The same tensor with its parts looking into MLX's memory, for the reference; None where a part was changed.
+
+    Only the formats MLX defines keep their parts as they are stored.
+    """
+    if fmt.family != "mlx" or w.multiplier is not None:
+        return None
+    arrays = {"weight": w.weight, "scales": w.scales, "biases": w.biases}
+    return PackedTensor(fmt, shape, {n: _to_numpy(a) for n, a in arrays.items() if a is not None})
+
+
+def _to_numpy(a: mx.array) -> Array:
+    if a.dtype != mx.bfloat16:
+        return np.asarray(a)
+    return np.asarray(a.view(mx.uint16)).view(ml_dtypes.bfloat16)
 
 
 def to_mx(a: Array) -> mx.array:

@@ -1,8 +1,8 @@
 """The slow, right twin of every kernel: numpy dequantisation in row blocks, numpy float32 products.
 
 Eager on purpose. In a lazy MLX graph every layer's dequantised weights would stay alive until the graph is
-evaluated, so the whole model would be dequantised at once; here one block of `BLOCK_BYTES` lives at a time, also for
-an lm_head of 150,000 rows. numpy's OpenBLAS is several times faster than the BLAS of MLX's Linux CPU build.
+evaluated, so the whole model would be dequantised at once; here one block of rows lives at a time, also for an
+lm_head of 150,000 rows. numpy's OpenBLAS is several times faster than the BLAS of MLX's Linux CPU build.
 
 Weights are `PackedTensor`s whose parts are usually views of the mapped file: nothing is copied when they are placed.
 """
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from localq.formats.base import PackedTensor
 
 NAME = "reference"
-BLOCK_BYTES = 16 << 20  # float32 bytes of one dequantised row block
+# float32 bytes of one dequantised row block. For a few tokens it stays in a core's cache and under the size at which
+# OpenBLAS wakes its other threads (measured: 5 ms against 30 for 2816 x 1024 in q4_k); many tokens want fewer calls.
+FEW, FEW_BYTES, MANY_BYTES = 16, 1 << 20, 8 << 20
 Floats = NDArray[np.float32]
 
 
@@ -82,8 +84,9 @@ def multi(x: mx.array, heads: Sequence[PackedTensor], transpose: bool) -> mx.arr
     return _array(y, x.dtype)
 
 
-def row_blocks(t: PackedTensor, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, Floats]]:
-    """`t [out, in]` decoded block by block: (rows, float32 `[rows, in]`), each block at most `block_bytes` large."""
+def row_blocks(t: PackedTensor, tokens: int) -> Iterator[tuple[slice, Floats]]:
+    """`t [out, in]` decoded block by block for a product with `tokens` rows: (rows, float32 `[rows, in]`)."""
+    block_bytes = FEW_BYTES if tokens <= FEW else MANY_BYTES
     step = max(1, block_bytes // (4 * max(t.shape[-1], 1)))
     for start in range(0, t.shape[-2], step):
         rows = slice(start, min(start + step, t.shape[-2]))
@@ -92,14 +95,14 @@ def row_blocks(t: PackedTensor, block_bytes: int = BLOCK_BYTES) -> Iterator[tupl
 
 def _times_rows(x: Floats, t: PackedTensor) -> Floats:
     y = np.empty((len(x), t.shape[-2]), np.float32)
-    for rows, block in row_blocks(t):
+    for rows, block in row_blocks(t, len(x)):
         y[:, rows] = x @ block.T
     return y
 
 
 def _times_columns(x: Floats, t: PackedTensor) -> Floats:
     y = np.zeros((len(x), t.shape[-1]), np.float32)
-    for rows, block in row_blocks(t):
+    for rows, block in row_blocks(t, len(x)):
         y += x[:, rows] @ block
     return y
 

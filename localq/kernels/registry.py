@@ -1,9 +1,10 @@
 """Which implementation multiplies a tensor: the one table of (op, format, device), and who decides.
 
     metal, cuda   MLX's own mode where `Format.to_native` has one, float formats as plain arrays, else the reference
-    cpu           MLX's own mode only for the formats MLX defines (they keep their size there), else the reference:
-                  a ggml type in the nearest affine mode would need 11 to 20 % more memory, and a 16-bit weight would
-                  have to be copied and multiplied 10 to 40 times slower than in float32
+    cpu           MLX's own mode only for the formats MLX defines (they keep their size there) and only for a few
+                  tokens: its time grows with every token (measured at 2816 x 1024, 4 bits: 8 ms for one token, 3.4 s
+                  for 512, where the reference needs 36 and 130 ms). Else the reference: a ggml type in the nearest
+                  affine mode would need 11 to 20 % more memory, a 16-bit weight 10 to 40 times the time of float32
 
 `LOCALQ_KERNELS=reference|native` overrides it. Nothing here runs at import: the device is asked for on first use.
 A native mode is compared with the reference on rows of the first real tensor of its format, once per process; on
@@ -28,6 +29,7 @@ from localq.kernels import native, reference
 
 OPS = ("matmul", "transposed", "embedding", "gather", "multi")
 _IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "native": native}
+CPU_TOKENS = 4  # up to here MLX's CPU kernels are faster than decoding to float32 once for all tokens
 _VERDICTS: dict[tuple[str, str], bool] = {}  # (device, format) -> native agreed with the reference
 
 
@@ -66,7 +68,9 @@ def choose(op: str, fmt: type[Format], where: str) -> str:
 def place(t: PackedTensor, dtype: mx.Dtype) -> Placed:
     """A matrix `[out, in]` where it will be multiplied, still packed, with activations of `dtype`."""
     kernel = _settled(t, "matmul", dtype)
-    return Placed(kernel, kernel.prepare(t, dtype), t.format.name, (t.shape[-2], t.shape[-1]), t.nbytes)
+    handle = kernel.prepare(t, dtype)
+    many = native.views(t.format, handle, t.shape) if kernel is native and device() == "cpu" else None
+    return Placed(kernel, handle, t.format.name, (t.shape[-2], t.shape[-1]), t.nbytes, many)
 
 
 def place_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> PlacedStack:
@@ -80,26 +84,33 @@ def place_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> PlacedStack
     names = sorted({t.format.name for t in tensors})
     shape = (len(tensors), *tensors[0].shape)
     handle = kernel.prepare_stack(tensors, dtype)
-    return PlacedStack(kernel, handle, "+".join(names), shape, sum(t.nbytes for t in tensors))
+    views = native.views(tensors[0].format, handle, shape) if kernel is native and device() == "cpu" else None
+    many = None if views is None else [views.matrix(i) for i in range(len(tensors))]
+    return PlacedStack(kernel, handle, "+".join(names), shape, sum(t.nbytes for t in tensors), many)
 
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A packed matrix `[out, in]` and the implementation that multiplies it."""
+    """A packed matrix `[out, in]` and the implementation that multiplies it; `many` is for the reference on a CPU."""
 
     kernel: Any
     handle: Any
     format: str
     shape: tuple[int, int]
     nbytes: int  # as stored
+    many: PackedTensor | None = None
 
     def matmul(self, x: mx.array) -> mx.array:
         """`x [..., in] -> [..., out]`, in x's dtype."""
+        if self.many is not None and x.size > CPU_TOKENS * x.shape[-1]:
+            return reference.matmul(x, self.many)
         y: mx.array = self.kernel.matmul(x, self.handle)
         return y
 
     def transposed(self, x: mx.array) -> mx.array:
         """`x [..., out] -> [..., in]`, in x's dtype."""
+        if self.many is not None and x.size > CPU_TOKENS * x.shape[-1]:
+            return reference.transposed(x, self.many)
         y: mx.array = self.kernel.transposed(x, self.handle)
         return y
 
@@ -111,21 +122,26 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class PlacedStack:
-    """Packed matrices `[n, out, in]` and the implementation that multiplies them."""
+    """Packed matrices `[n, out, in]` and the implementation that multiplies them; `many` as in `Placed`."""
 
     kernel: Any
     handle: Any
     format: str
     shape: tuple[int, ...]
     nbytes: int
+    many: list[PackedTensor] | None = None
 
     def gather(self, x: mx.array, indices: mx.array, in_order: bool) -> mx.array:
         """Each `x [*batch, m, in]` times the matrix its index names -> `[*indices.shape, m, out]`."""
+        if self.many is not None and indices.size * x.shape[-2] > CPU_TOKENS * len(self.many):
+            return reference.gather(x, self.many, indices, in_order)
         y: mx.array = self.kernel.gather(x, self.handle, indices, in_order)
         return y
 
     def multi(self, x: mx.array, transpose: bool) -> mx.array:
         """`x [..., n, m, in]` times each matrix transposed, or `[..., n, m, out]` times each as stored."""
+        if self.many is not None and x.size > CPU_TOKENS * x.shape[-1] * len(self.many):
+            return reference.multi(x, self.many, transpose)
         y: mx.array = self.kernel.multi(x, self.handle, transpose)
         return y
 

@@ -55,7 +55,10 @@ class _Rows:
 
 
 class PackedLinear(_Layer):
-    """`y = x @ W.T + bias` with W `[out, in]` packed; `is_head` marks the one that makes the logits."""
+    """`y = x @ W.T + bias` with W `[out, in]` packed; `is_head` marks the one that makes the logits.
+
+    `swapped` says that W is stored as `[in, out]` (the Conv1D layers of GPT-2), in one piece.
+    """
 
     def __init__(
         self,
@@ -64,9 +67,11 @@ class PackedLinear(_Layer):
         bias: mx.array | None = None,
         *,
         is_head: bool = False,
+        swapped: bool = False,
     ) -> None:
         super().__init__()
         self.is_head = is_head
+        self.swapped = swapped
         self.rows = _Rows(pieces, dtype)
         if bias is not None:
             self.bias = bias
@@ -77,8 +82,8 @@ class PackedLinear(_Layer):
 
     def __call__(self, x: mx.array) -> mx.array:
         if self.is_head and not _HEADS.get():
-            return mx.zeros((*x.shape[:-1], self.rows.shape[0]), x.dtype)
-        y = self.rows.matmul(x)
+            return mx.zeros((*x.shape[:-1], self.rows.shape[int(self.swapped)]), x.dtype)
+        y = self.rows.placed[0].transposed(x) if self.swapped else self.rows.matmul(x)
         return y + self["bias"] if "bias" in self else y
 
 

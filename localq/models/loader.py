@@ -9,6 +9,7 @@ Each parameter must be given exactly once and in its shape, or the load is refus
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,7 @@ def _activation_dtype(checkpoint: Checkpoint) -> mx.Dtype:
     return registry.activation_dtype(stored)
 
 
+DENSE_BYTES = 64 << 20  # float32 size up to which a packed parameter outside the known layers is decoded
 Given = Mapping[str, Traced | mx.array]
 
 
@@ -149,26 +151,41 @@ class _Load:
             value = rest.get(f"{path}.weight")
             if type(module) not in _TWINS or not isinstance(value, Traced) or read_directly(self.model_type, path):
                 continue
-            if value.swapped and type(module) is not _multi_linear():
+            if value.swapped and type(module) not in (Linear, _multi_linear()):
                 continue
             bias = rest.pop(f"{path}.bias", None)
             dense_bias = None if bias is None else self._dense(f"{path}.bias", bias)
             with _naming(path):
                 _replace(self.model, path, self._twin(path, module, value, dense_bias))
             del rest[f"{path}.weight"]
-        dense = [(path, self._dense(path, value)) for path, value in rest.items()]
+        for path, left in rest.items():
+            self._check_dense(path, left)
+        dense = [(path, self._dense(path, left)) for path, left in rest.items()]
         self.model.update(tree_unflatten(dense))
 
     def _twin(self, path: str, module: Module, value: Traced, bias: mx.array | None) -> Module:
         if isinstance(module, Linear):
             is_head = path.rpartition(".")[2] in ("lm_head", "output", "embed_out")
-            return PackedLinear(self.ledger.pieces(value.rows), self.dtype, bias, is_head=is_head)
+            pieces = [self.ledger.matrix(value.rows)] if value.swapped else self.ledger.pieces(value.rows)
+            return PackedLinear(pieces, self.dtype, bias, is_head=is_head, swapped=value.swapped)
         if isinstance(module, Embedding):
             return PackedEmbedding(self.ledger.matrix(value.rows), self.dtype)
         matrices = [self.ledger.matrix(rows) for rows in value.rows]
         if isinstance(module, _multi_linear()):
             return PackedMultiLinear(matrices, self.dtype, value.swapped)
         return PackedSwitchLinear(matrices, self.dtype, bias)
+
+    def _check_dense(self, path: str, value: Traced | mx.array) -> None:
+        """Packed weights are not blown up behind anyone's back: small ones (routers) and declared ones only."""
+        if not isinstance(value, Traced) or read_directly(self.model_type, path.removesuffix(".weight")):
+            return
+        families = self.ledger.families(value.rows)
+        size = 4 * math.prod(self._shape(path, value))
+        if families != {"float"} and size > DENSE_BYTES:
+            raise UnsupportedError(
+                f"mlx-lm's '{self.model_type}' has no layer for '{path}' that localq could keep packed; "
+                f"dequantised it would take {size / 1e6:.0f} MB."
+            )
 
     def _dense(self, path: str, value: Traced | mx.array) -> mx.array:
         if isinstance(value, Traced):

@@ -85,6 +85,10 @@ class Ledger:
         """in_features of the tensors these rows come from (more than one is a contradiction)."""
         return {self._matrices[i][1].shape[-1] for i in np.unique(self._places(rows))}
 
+    def families(self, rows: Rows) -> set[str]:
+        """Families of formats ("float", "ggml", "mlx") these rows are stored in."""
+        return {self._matrices[i][1].format.family for i in np.unique(self._places(rows))}
+
     def dequantize(self, rows: Rows) -> NDArray[np.float32]:
         """The weights of rows `[..., out]` as float32 `[..., out, in]`."""
         parts = [piece.dequantize() for piece in self.pieces(rows.reshape(-1))]

@@ -97,7 +97,7 @@ def test_reference_decodes_blocks_of_rows_not_matrices(monkeypatch):
     largest = []
     decode = type(t).dequantize
     monkeypatch.setattr(type(t), "dequantize", lambda self: largest.append(self.size) or decode(self))
-    monkeypatch.setattr(reference.row_blocks, "__defaults__", (64 * 512 * 4,))
+    monkeypatch.setattr(reference, "FEW_BYTES", 64 * 512 * 4)
     x = np.random.default_rng(1).standard_normal((3, 512)).astype(np.float32)
     got = np.asarray(reference.matmul(mx.array(x), t))
     assert max(largest) == 64 * 512 and len(largest) == 16

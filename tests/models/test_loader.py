@@ -192,6 +192,50 @@ class _Repacked:
         return _q8(t.dequantize()) if self._pattern in name else t
 
 
+def _transposed_gpt2(folder):
+    """GPT-2 as published: its Conv1D weights are [in, out]."""
+    config = {
+        "model_type": "gpt2",
+        "n_ctx": 64,
+        "n_positions": 64,
+        "n_embd": 128,
+        "n_head": 4,
+        "n_layer": 2,
+        "layer_norm_epsilon": 1e-5,
+        "vocab_size": 320,
+    }
+    write_random(folder, config)
+    (folder / "model.safetensors.index.json").unlink()  # it knows mlx-lm's names
+    weights = mx.load(str(folder / "model.safetensors"))
+    turned = {n: w.T if ".c_" in n and w.ndim == 2 else w for n, w in weights.items()}
+    named = {n.removeprefix("model."): mx.contiguous(w) for n, w in turned.items()}
+    mx.save_safetensors(str(folder / "model.safetensors"), named, metadata={"format": "mlx"})
+    return folder
+
+
+@pytest.mark.parametrize("pattern", [None, "c_fc"])
+def test_linear_layers_stored_the_other_way_round_stay_packed(tmp_path, pattern):
+    checkpoint = open_checkpoint(_transposed_gpt2(tmp_path / "m"))
+    want = plain_logits(tmp_path / "m")
+    model, _ = load_model(checkpoint if pattern is None else _Repacked(checkpoint, "c_fc.weight"))
+    layer = model.model.h[0].mlp.c_fc
+    assert layer.swapped and layer.rows.formats == ("f32" if pattern is None else "q8_0")
+    # q8_0 rounds by at most half a step of 1/127 of a block's peak: it moves the logits, and by little
+    assert difference(packed_logits(model), want) < (CLOSE if pattern is None else 2e-2)
+
+
+def test_a_packed_parameter_without_a_packed_layer_is_refused_not_blown_up(tmp_path, monkeypatch):
+    from localq.errors import UnsupportedError
+    from localq.models import loader
+
+    folder = write_random(tmp_path / "m", {**MLA, "model_type": "deepseek_v3"})
+    checkpoint = _Repacked(open_checkpoint(folder), "mlp.gate.weight")  # a router, a raw parameter in mlx-lm
+    load_model(checkpoint)
+    monkeypatch.setattr(loader, "DENSE_BYTES", 1000)
+    with pytest.raises(UnsupportedError, match=r"no layer for 'model.layers.1.mlp.gate.weight'"):
+        load_model(checkpoint)
+
+
 @pytest.mark.parametrize("arch", ["llama", "gemma3", "qwen3_moe", "gpt_oss"])
 def test_two_chunks_and_single_steps_equal_one_pass(tmp_path, arch):
     from mlx_lm.models.cache import make_prompt_cache
