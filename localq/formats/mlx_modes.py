@@ -41,13 +41,19 @@ def read_settings(quantization: Mapping[str, Any]) -> Settings | None:
         UnsupportedError: a mode, a bit width or a group size MLX does not have.
     """
     method = quantization.get("quant_method")
-    if method not in (None, "mxfp4", "mxfp8") or not {"mode", "bits", "group_size"} & set(quantization) | {method}:
+    if method not in (None, "mxfp4", "mxfp8"):
+        return None
+    if method is None and not {"mode", "bits", "group_size"} & set(quantization):
         return None
     mode = quantization.get("mode") or method or "affine"
-    if mode not in DEFAULTS:
+    if not isinstance(mode, str) or mode not in DEFAULTS:
         raise UnsupportedError(f"The config names the MLX mode {mode!r}; localq knows {', '.join(DEFAULTS)}.")
     default = DEFAULTS[mode]
     found = Settings(mode, quantization.get("bits", default.bits), quantization.get("group_size", default.group_size))
+    if not type(found.bits) is type(found.group_size) is int:  # bool is an int to isinstance
+        raise UnsupportedError(
+            f"The config asks {mode} for {found.bits!r} bits in groups of {found.group_size!r}; expected two integers."
+        )
     if mode != "affine":
         if found != default:
             raise UnsupportedError(
@@ -123,6 +129,10 @@ class MLXFormat(Format):
         if not {"weight", "scales"} <= set(stored) or stored["weight"].dtype != "uint32":
             return None
         weight, scales = stored["weight"], stored["scales"]
+        if 0 in (*(weight.shape or (0,)), *(scales.shape or (0,))):
+            raise CheckpointError(
+                f"An MLX tensor has words {weight.shape} and scales {scales.shape}; expected matrices."
+            )
         named = read_settings(quantization) if quantization else cls.silent(weight, scales)
         if named != cls.settings():
             return None

@@ -1,0 +1,133 @@
+"""The registry: every format is here, tells the truth about itself, and is compared with somebody else's decoder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from localq.errors import CheckpointError
+from localq.formats import FORMATS
+from localq.formats.base import Format, GGMLFormat, PackedTensor
+from localq.formats.ggml_types import GGML_TYPES
+from tests.formats import test_ggml, test_mlx
+
+FLOATS = {"f32", "f16", "bf16"}
+PLAIN = FLOATS | {"i8", "i16", "i32", "i64", "f64"}  # ggml types of one number a block
+SHAPE = (4, 1024)
+
+
+def dtype(name: str) -> np.dtype:
+    first = name.split("|")[0]
+    return np.dtype(getattr(ml_dtypes, first, first))
+
+
+def blank(fmt: type[Format], shape: tuple[int, ...] = SHAPE) -> dict[str, np.ndarray]:
+    return {name: np.zeros(part.shape, dtype(part.dtype)) for name, part in fmt.layout(shape).items()}
+
+
+def test_ggml_types_and_formats_agree() -> None:
+    quantised = {kind.name for kind in GGML_TYPES.values()} - PLAIN
+    assert len(quantised) == 25
+    assert {name for name, fmt in FORMATS.items() if fmt.family == "ggml"} == quantised
+    assert {name for name, fmt in FORMATS.items() if issubclass(fmt, GGMLFormat)} == quantised
+
+
+def test_every_format_is_compared_with_an_oracle() -> None:
+    """A format of a new family, or a ggml type that neither gguf-py nor ggml decodes, fails here or there."""
+    assert set(test_ggml.GGML) | set(test_mlx.MLX) | FLOATS == set(FORMATS)
+    assert set(test_ggml.GGML) - set(test_ggml.IN_GGUF_PY) == {"q1_0", "q2_0"}
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_facts(name: str) -> None:
+    fmt = FORMATS[name]
+    assert fmt.name == name and fmt.family in ("float", "ggml", "mlx") and fmt.bits > 0 and fmt.scale
+    assert set(fmt.containers) <= {"gguf", "mlx", "safetensors"} and fmt.containers
+    assert fmt.block_size % fmt.group_size == 0
+    t = PackedTensor(fmt, SHAPE, blank(fmt))
+    scale_bits = 32 if "scale" in fmt.layout(SHAPE) else 0  # nvfp4_ggml's float32 a matrix is not counted
+    assert t.bits_per_weight == pytest.approx(fmt.bits_per_weight + scale_bits / t.size)
+    assert fmt.bits <= fmt.bits_per_weight
+    assert t.dequantize().shape == SHAPE and t.dequantize().dtype == np.float32
+    assert fmt.__module__ != "localq.formats.base" and sys.modules[fmt.__module__].__doc__
+
+
+@pytest.mark.parametrize("name", sorted(FLOATS))
+def test_floats_decode_as_gguf_py_and_numpy(name: str) -> None:
+    fmt = FORMATS[name]
+    kind = dtype(fmt.layout(SHAPE)["weight"].dtype)
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    stored = bits.view(kind) if kind.itemsize == 2 else np.random.default_rng(0).bytes(1 << 16)
+    stored = np.frombuffer(stored, kind) if isinstance(stored, bytes) else stored
+    t = PackedTensor(fmt, (4, stored.size // 4), {"weight": stored.reshape(4, -1)})
+    test_ggml.assert_same_bits(t.dequantize(), stored.reshape(4, -1).astype(np.float32))
+    test_ggml.assert_same_bits(
+        t.dequantize(), test_ggml.gguf_py(name, t.parts["weight"].view(np.uint8)).reshape(t.shape)
+    )
+    np.testing.assert_array_equal(
+        t.rows(slice(1, 2)).parts["weight"].view(np.uint8), stored.reshape(4, -1)[1:2].view(np.uint8)
+    )
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_parts_that_break_the_layout_are_refused_with_both_numbers(name: str) -> None:
+    fmt = FORMATS[name]
+    for key, part in fmt.layout(SHAPE).items():
+        parts = blank(fmt)
+        del parts[key]
+        with pytest.raises(CheckpointError, match=f"lacks its part '{key}'"):
+            PackedTensor(fmt, SHAPE, parts)
+        with pytest.raises(CheckpointError) as error:
+            PackedTensor(fmt, SHAPE, {**parts, key: np.zeros((*part.shape, 3), dtype(part.dtype))})
+        assert str((*part.shape, 3)) in str(error.value) and str(part.shape) in str(error.value)
+        with pytest.raises(CheckpointError) as error:
+            PackedTensor(fmt, SHAPE, {**parts, key: np.zeros(part.shape, np.int64)})
+        assert "int64" in str(error.value) and part.dtype in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - FLOATS))
+def test_a_row_of_broken_blocks_is_refused_with_both_numbers(name: str) -> None:
+    fmt = FORMATS[name]
+    for shape in ((3, fmt.block_size + 1), ()):
+        with pytest.raises(CheckpointError) as error:
+            fmt.layout(shape)
+        assert str(shape[-1:]) in str(error.value) and str(fmt.block_size) in str(error.value)
+
+
+def test_scales_and_biases_of_two_dtypes_are_refused() -> None:
+    fmt = FORMATS["affine_4bit_g64"]
+    parts = blank(fmt)
+    parts["biases"] = parts["biases"].astype(np.float16 if parts["scales"].dtype == np.float32 else np.float32)
+    with pytest.raises(CheckpointError, match="float16.*float32|float32.*float16"):
+        PackedTensor(fmt, SHAPE, parts)
+
+
+def test_a_name_is_defined_once() -> None:
+    before = FORMATS["q4_0"]
+    with pytest.raises(TypeError, match="'q4_0' is defined twice: Q4_0 and Again"):
+
+        class Again(Format, name="q4_0"):
+            pass
+
+    assert FORMATS["q4_0"] is before
+
+
+def test_an_invented_fact_is_refused() -> None:
+    with pytest.raises(TypeError, match="'colour' is not a fact"):
+
+        class Painted(Format, name="painted", colour="red"):
+            pass
+
+    assert "painted" not in FORMATS
+
+
+def test_formats_import_no_mlx_and_no_gguf() -> None:
+    code = (
+        "import sys; from localq.formats import FORMATS as f; print(len(f), *{'mlx', 'gguf', 'torch'} & {*sys.modules})"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert out == ["52"]
