@@ -15,7 +15,7 @@ from tests.factories import ggml
 from tests.factories.layout import gguf_tensors
 from tests.factories.metadata import ARCHITECTURE, add_metadata
 from tests.factories.tiny import TinyModel, Weights
-from tests.factories.vocabulary import CHAT_TEMPLATE, tokenizer_json, vocabulary
+from tests.factories.vocabulary import CHAT_TEMPLATE, tokenizer_json
 
 Types = str | Mapping[str, str] | Callable[[str, tuple[int, ...]], str]
 Stored = dict[str, tuple[str, tuple[int, ...], NDArray[Any]]]
@@ -145,7 +145,7 @@ def start_folder(model: TinyModel, folder: Path | str, changes: Mapping[str, Any
     """A folder with config (with `changes`), generation config and tokenizer; the weights are the caller's."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    v = vocabulary(model.vocabulary, model.config["vocab_size"])
+    v = model.tokens
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": "<s>",

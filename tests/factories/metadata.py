@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tests.factories.tiny import TinyModel
-from tests.factories.vocabulary import Vocabulary, vocabulary
+from tests.factories.vocabulary import Vocabulary
 
 ARCHITECTURE = {
     "llama": "llama",
@@ -46,7 +46,7 @@ def add_metadata(writer: Any, model: TinyModel) -> None:
         writer.add_expert_count(experts)
         writer.add_expert_used_count(c["num_experts_per_tok"])
     _ADD_OWN.get(kind, lambda *_: None)(writer, model)
-    add_vocabulary(writer, vocabulary(model.vocabulary, c["vocab_size"]))
+    add_vocabulary(writer, model.tokens)
 
 
 def _add_gemma2(writer: Any, model: TinyModel) -> None:

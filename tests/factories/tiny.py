@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.factories.vocabulary import Vocabulary, vocabulary
+
 Weights = dict[str, NDArray[np.float32]]
 
 _BASE = {
@@ -199,8 +201,15 @@ class TinyModel:
     arch: str
     config: dict[str, Any]
     weights: Weights = field(repr=False)
-    vocabulary: str  # "spm" or "bpe"
+    vocabulary: str | Vocabulary  # "spm" or "bpe" for a small one made up, or a real one
     seed: int = 0
+
+    @property
+    def tokens(self) -> Vocabulary:
+        """The vocabulary itself."""
+        if isinstance(self.vocabulary, Vocabulary):
+            return self.vocabulary
+        return vocabulary(self.vocabulary, self.config["vocab_size"])
 
     @property
     def head_dim(self) -> int:
@@ -214,11 +223,11 @@ def build(arch: str, seed: int = 0, **changes: Any) -> TinyModel:
 
     Weights are drawn so that logits spread over several units and attention is far from uniform.
     """
-    model_type, cls, vocabulary, own = _ARCHS[arch]
+    model_type, cls, kind, own = _ARCHS[arch]
     config = {"model_type": model_type, "architectures": [cls], **_BASE, **own, **changes}
     config.update({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0})
     rng = np.random.default_rng([seed, *arch.encode()])
-    return TinyModel(arch, config, dict(_draw(config, rng)), vocabulary, seed)
+    return TinyModel(arch, config, dict(_draw(config, rng)), kind, seed)
 
 
 def _draw(config: dict[str, Any], rng: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:

@@ -43,14 +43,12 @@ def logits(path: Path | str, ids: Sequence[int], n_ctx: int = 64) -> NDArray[np.
 
 
 def greedy(path: Path | str, ids: Sequence[int], count: int, n_ctx: int = 512) -> list[int]:
-    """`count` greedy tokens after `ids`, one decode step each; stops at an end token, which is not returned."""
+    """`count` greedy tokens after `ids`, one decode step each, end tokens included like any other."""
     with opened(path, n_ctx) as engine:
         engine.eval(list(ids))
         out: list[int] = []
-        while len(out) < count:
-            token = int(np.argmax(engine.scores[engine.n_tokens - 1]))
-            if token == engine.token_eos():
-                break
-            out.append(token)
-            engine.eval([token])
-        return out
+        while True:
+            out.append(int(np.argmax(engine.scores[engine.n_tokens - 1])))
+            if len(out) == count:
+                return out
+            engine.eval(out[-1:])

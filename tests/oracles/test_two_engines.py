@@ -50,6 +50,19 @@ def test_types_mixed_inside_a_layer(arch: str, tmp_path: Path) -> None:
     assert np.quantile(rough.max(axis=1), 0.9) < noise.MIXTURE_NINE_OF_TEN
 
 
+@pytest.mark.parametrize("arch", ARCHS)
+def test_token_by_token_beyond_the_window(arch: str, tmp_path: Path) -> None:
+    """Caches: 24 tokens at once, then 36 greedy steps, far beyond the sliding windows of 8."""
+    path = write_gguf(build(arch), tmp_path / "f32.gguf")
+    found = first_engine.greedy(path, IDS, 36, context=64)
+    right = second_engine.greedy(path, IDS, 36, n_ctx=64)
+    same = next((i for i in range(36) if found[i] != right[i]), 36)
+    if same < 36:  # only two tokens that the second engine itself cannot tell apart may part the ways
+        last = second_engine.logits(path, [*IDS, *right[:same]])[-1]
+        assert last[right[same]] - last[found[same]] < EXACT * (last.max() - last.min())
+    assert same >= 12
+
+
 @pytest.mark.parametrize("kind", noise.MEASURED)
 def test_every_type(kind: str, tmp_path: Path) -> None:
     # llama.cpp has no second scale for nvfp4 embeddings; the head it has (output.scale)
