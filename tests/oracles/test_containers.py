@@ -41,7 +41,6 @@ def test_hugging_face_folder(arch: str, tmp_path: Path) -> None:
     assert share(first_engine.logits(write_hf(model, tmp_path / "hf"), IDS)[KEPT], golden(model)) < TRANSFORMERS
 
 
-@pytest.mark.skipif(not ggml.available(), reason="the factory packs with ggml (extra `llama`)")
 @pytest.mark.parametrize("arch", ARCHS)
 def test_both_containers_are_one_model(arch: str, tmp_path: Path) -> None:
     model = build(arch)

@@ -45,7 +45,7 @@ def tinychat_bf16(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @needs_llama
-@pytest.mark.parametrize("prompt", [PROMPT, "One day, a little dog", "The sun was"])
+@pytest.mark.parametrize("prompt", [PROMPT, "The sun was"])
 def test_token_for_token_with_llama_cpp_on_the_16_bit_file(data_dir: Path, tinychat_bf16: Path, prompt: str) -> None:
     folder = data_dir / "models/tinychat"
     with localq.load(str(folder), engine="mlx") as model:

@@ -50,6 +50,16 @@ def test_types_mixed_inside_a_layer(arch: str, tmp_path: Path) -> None:
     assert np.quantile(rough.max(axis=1), 0.9) < noise.MIXTURE_NINE_OF_TEN
 
 
+@pytest.mark.parametrize("arch", ["phi3_longrope", "phi4"])
+def test_the_context_chooses_the_rope_factors(arch: str, tmp_path: Path) -> None:
+    """Within 512 positions, the original context, the short factors; the long ones for any context beyond it."""
+    path = write_gguf(build(arch), tmp_path / "f32.gguf")
+    found = {context: first_engine.logits(path, IDS, context) for context in (512, 1024)}
+    for context, logits in found.items():
+        assert shares(logits, second_engine.logits(path, IDS, context)).max() < EXACT
+    assert shares(found[512], found[1024]).max() > 0.1
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_token_by_token_beyond_the_window(arch: str, tmp_path: Path) -> None:
     """Caches: 24 tokens at once, then 36 greedy steps, far beyond the sliding windows of 8."""
