@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
 from localq.formats.base import Array, PackedTensor
-from localq.formats.bits import fp16
+from localq.formats.bits import byte_codes, fp16
 from localq.formats.rounding import fp16_bytes, in_blocks, join_halves, symmetric
+
+_LOW = np.uint64(0x0F0F0F0F0F0F0F0F)  # eight nibbles at a time
 
 
 def codes(blocks: Array, at: int) -> NDArray[np.uint8]:
     """Five-bit codes `[n, 32]` of blocks whose fifth bits start at byte `at`, the nibbles four bytes later."""
-    q = np.unpackbits(np.ascontiguousarray(blocks[:, at : at + 4]), bitorder="little").reshape(-1, 32)
-    q <<= np.uint8(4)
-    nibbles = blocks[:, at + 4 :]
-    q[:, :16] |= nibbles & 15
-    q[:, 16:] |= nibbles >> 4
-    return q
+    nibbles = np.ascontiguousarray(blocks[:, at + 4 :]).view(np.uint64)
+    q: NDArray[np.uint64] = np.concatenate([nibbles & _LOW, nibbles >> np.uint64(4) & _LOW], axis=1)
+    q |= byte_codes(1, 0, 16).take(blocks[:, at : at + 4])
+    return q.view(np.uint8)
 
 
 def fifth_bits(five: NDArray[np.uint8]) -> NDArray[np.uint8]:
