@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from localq.checkpoints.architectures import find
-from localq.checkpoints.keys import ModelKeys
+from localq.checkpoints.keys import ModelKeys, brief
 from localq.errors import CheckpointError
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def config_from_gguf(
     """
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str):
-        raise CheckpointError(f"The GGUF file names no architecture (general.architecture is {architecture!r}).")
+        raise CheckpointError(f"The GGUF file names no architecture (general.architecture is {brief(architecture)}).")
     keys = ModelKeys(architecture, metadata, tensors, read)
     entry = find(keys)
     config = {
@@ -64,5 +64,5 @@ def _token_id(metadata: Mapping[str, Any], kind: str, vocabulary: int) -> int | 
     if found is None or found in (-1, 0xFFFFFFFF):  # LLAMA_TOKEN_NULL: the model has no such token
         return None
     if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < vocabulary:
-        raise CheckpointError(f"The GGUF key '{name}' is {found!r}; expected a token id below {vocabulary}.")
+        raise CheckpointError(f"The GGUF key '{name}' is {brief(found)}; expected a token id below {vocabulary}.")
     return found

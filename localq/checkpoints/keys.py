@@ -97,28 +97,34 @@ class ModelKeys:
         """
         found = self._same(key, default)
         if isinstance(found, bool) or not isinstance(found, int) or found < 0:
-            raise CheckpointError(f"The GGUF key '{self.architecture}.{key}' is {found!r}; expected a whole number.")
+            raise CheckpointError(
+                f"The GGUF key '{self.architecture}.{key}' is {brief(found)}; expected a whole number."
+            )
         return found
 
     def number(self, key: str, default: float | None = None) -> float:
         """A finite float, under the rules of `integer`; a float32 is given in its shortest decimal form (1e-06)."""
         found = self._same(key, default)
-        if isinstance(found, bool) or not isinstance(found, (int, float)) or not abs(found) < 3.5e38:
-            raise CheckpointError(f"The GGUF key '{self.architecture}.{key}' is {found!r}; expected a finite number.")
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not abs(found) < 3.4e38:
+            raise CheckpointError(
+                f"The GGUF key '{self.architecture}.{key}' is {brief(found)}; expected a finite number."
+            )
         return shortest(float(found))
 
     def text(self, key: str, default: str) -> str:
         """A string."""
         found = self._same(key, default)
         if not isinstance(found, str):
-            raise CheckpointError(f"The GGUF key '{self.architecture}.{key}' is {found!r}; expected a string.")
+            raise CheckpointError(f"The GGUF key '{self.architecture}.{key}' is {brief(found)}; expected a string.")
         return found
 
     def flag(self, key: str, default: bool) -> bool:
         """A boolean."""
         found = self._same(key, default)
         if not isinstance(found, bool):
-            raise CheckpointError(f"The GGUF key '{self.architecture}.{key}' is {found!r}; expected true or false.")
+            raise CheckpointError(
+                f"The GGUF key '{self.architecture}.{key}' is {brief(found)}; expected true or false."
+            )
         return found
 
     def _same(self, key: str, default: Any) -> Any:
@@ -135,8 +141,8 @@ class ModelKeys:
         layers = list(found)
         if not layers or any(one != layers[0] for one in layers):
             raise UnsupportedError(
-                f"'{self.architecture}.{key}' differs from layer to layer ({layers[:8]}); localq expects one value "
-                f"for all layers of this architecture."
+                f"'{self.architecture}.{key}' differs from layer to layer ({brief(layers[:8])}); localq expects one "
+                f"value for all layers of this architecture."
             )
         return layers[0]
 
@@ -210,7 +216,7 @@ class ModelKeys:
     def refuse(self, *names: str) -> NoReturn:
         """Refuse the file for the values of these keys, read but not of a kind localq computes."""
         held = ", ".join(
-            f"{self.architecture}.{name} = {_brief(value)}" for name in names if (value := self.value(name)) is not None
+            f"{self.architecture}.{name} = {brief(value)}" for name in names if (value := self.value(name)) is not None
         )
         raise UnsupportedError(f"localq does not compute this {self.architecture} file's {held}.")
 
@@ -221,21 +227,22 @@ class ModelKeys:
             UnsupportedError: such keys exist; running on would silently compute something else.
         """
         prefix = self.architecture + "."
-        unread = []
-        for full in self.metadata:
-            key = full.removeprefix(prefix)
-            if key == full or key in self._asked or key in _WITHOUT_EFFECT:
-                continue
-            neutral = _NEUTRAL.get(key)
-            if neutral is not None and self._same(key, None) in neutral:
-                continue
-            unread.append(f"{full} = {_brief(self.metadata[full])}")
+        unread = [full for full in self.metadata if full.startswith(prefix) and not self._harmless(full)]
         if unread:
+            shown = [f"{plain(full)} = {brief(self.metadata[full])}" for full in sorted(unread)[:6]]
+            more = f" and {len(unread) - 6} more" if len(unread) > 6 else ""
             raise UnsupportedError(
                 f"This {self.architecture} file sets what localq does not know for that architecture: "
-                f"{', '.join(sorted(unread))}.",
+                f"{', '.join(shown)}{more}.",
                 "It may change the computation, so localq does not run it; please report the file.",
             )
+
+    def _harmless(self, full: str) -> bool:
+        key = full.removeprefix(self.architecture + ".")
+        if key in self._asked or key in _WITHOUT_EFFECT:
+            return True
+        neutral = _NEUTRAL.get(key)
+        return neutral is not None and self._same(key, None) in neutral
 
 
 def is_array(value: Any) -> bool:
@@ -253,8 +260,14 @@ def shortest(value: float) -> float:
     return value
 
 
-def _brief(value: Any) -> str:
-    if is_array(value):
+def brief(value: Any) -> str:
+    """A value from a file for a message: escaped, and short whatever the file holds."""
+    if is_array(value) and len(value) > 8:
         return f"[{len(value)} values]"
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    text = ascii(value[:40] if isinstance(value, str) else value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def plain(name: str) -> str:
+    """A name from a file for a message, as it is or escaped and cut where it could flood or fool a terminal."""
+    return name if len(name) <= 100 and name.isascii() and name.isprintable() else brief(name)

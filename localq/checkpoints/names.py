@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from localq.checkpoints.architectures import Architecture, Name, find
 from localq.checkpoints.architectures._rules import take
-from localq.checkpoints.keys import ModelKeys
+from localq.checkpoints.keys import ModelKeys, plain
 from localq.errors import CheckpointError, UnsupportedError
 
 TYPE_CHECKING = False
@@ -79,13 +79,29 @@ def _take_piece(
         if "{e}" not in hf:
             found[hf] = piece
             return
+        if len(piece.shape) != (2 if stored.endswith(".bias") else 3) or piece.shape[0] != keys.integer("expert_count"):
+            raise CheckpointError(
+                f"'{stored}' has shape {piece.shape}; expected a stack of {keys.integer('expert_count')} experts."
+            )
         for e in range(piece.shape[0]):
             found[hf.replace("{e}", str(e))] = _expert(piece, e)
         return
+    _take_numbered(keys, pieces, stored, name, hf, found)
+
+
+def _take_numbered(
+    keys: ModelKeys, pieces: dict[str, Source], stored: str, name: Name, hf: str, found: dict[str, Source]
+) -> None:
+    """A tensor the file lacks under its own name: its experts one by one, where it is a stack of them."""
     experts = 0
     while "{e}" in hf and (single := _numbered(stored, experts)) in pieces:
         found[hf.replace("{e}", str(experts))] = _ruled(keys, pieces.pop(single), name)
         experts += 1
+    if experts and experts != keys.integer("expert_count"):
+        raise CheckpointError(
+            f"The GGUF file lacks '{_numbered(stored, experts)}'; it has {experts} of "
+            f"{keys.integer('expert_count')} experts."
+        )
     if experts == 0 and not name.optional:
         raise CheckpointError(
             f"The GGUF file lacks the tensor '{stored}' that architecture '{keys.architecture}' needs.",
@@ -138,24 +154,29 @@ def _pieces(keys: ModelKeys, entry: Architecture) -> dict[str, Source]:
 
 def _cuts(keys: ModelKeys, entry: Architecture, name: str, shape: tuple[int, ...]) -> list[tuple[str, int]] | None:
     """Parts of a fused tensor with their rows, in stored order (`fuse_qkv`, `fuse_gate_up_exps`), or None."""
-    block, _, rest = name.partition(".attn_qkv.")
-    if rest and "blk.{i}.attn_q.weight" in entry.names:
+    block, qkv, kind = name.partition(".attn_qkv.")
+    if qkv and "blk.{i}.attn_q.weight" in entry.names:
         query, key = keys.heads * keys.head_dim, keys.kv_heads * keys.head_dim
-        sizes = {"attn_q": query, "attn_k": key, "attn_v": key}
+        rows, sizes = _rows(name, shape), {"attn_q": query, "attn_k": key, "attn_v": key}
     else:
-        block, _, rest = name.partition(".ffn_gate_up_exps.")
-        if not rest or "blk.{i}.ffn_gate_exps.weight" not in entry.names:
+        block, gate_up, kind = name.partition(".ffn_gate_up_exps.")
+        if not gate_up or "blk.{i}.ffn_gate_exps.weight" not in entry.names:
             return None
-        half = shape[_row_axis(name)] // 2
-        sizes = {"ffn_gate_exps": half, "ffn_up_exps": half}
-    rows = shape[_row_axis(name)]
+        rows = _rows(name, shape)
+        sizes = {"ffn_gate_exps": rows // 2, "ffn_up_exps": rows // 2}
     if sum(sizes.values()) != rows:
         raise CheckpointError(f"'{name}' has {rows} rows; its parts {', '.join(sizes)} need {sum(sizes.values())}.")
-    return [(f"{block}.{part}.{rest}", count) for part, count in sizes.items()]
+    return [(f"{block}.{part}.{kind}", count) for part, count in sizes.items()]
 
 
 def _row_axis(name: str) -> int:
     return -1 if name.endswith(".bias") else -2
+
+
+def _rows(name: str, shape: tuple[int, ...]) -> int:
+    if len(shape) < -_row_axis(name):
+        raise CheckpointError(f"'{name}' has shape {shape}; expected a matrix.")
+    return shape[_row_axis(name)]
 
 
 def _cut(whole: Source, start: int, rows: int) -> Source:
@@ -170,7 +191,9 @@ def _cut(whole: Source, start: int, rows: int) -> Source:
 def _refuse_leftovers(keys: ModelKeys, entry: Architecture, pieces: Mapping[str, Source]) -> None:
     if not pieces:
         return
-    some = ", ".join(sorted(pieces)[:6]) + (f" and {len(pieces) - 6} more" if len(pieces) > 6 else "")
+    some = ", ".join(plain(name) for name in sorted(pieces)[:6]) + (
+        f" and {len(pieces) - 6} more" if len(pieces) > 6 else ""
+    )
     raise UnsupportedError(
         f"The GGUF file holds tensors localq knows no use for in architecture '{keys.architecture}' "
         f"({entry.model_type}): {some}.",

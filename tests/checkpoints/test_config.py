@@ -163,6 +163,17 @@ def test_lying_keys_are_checkpoint_errors(what: str) -> None:
     assert message in str(refusal.value)
 
 
+def test_messages_stay_short_whatever_the_file_holds() -> None:
+    flood = {"rope__scaling__type": "\x1b[2J" * 100000, **{f"k{i}\x1b": "x" * 10000 for i in range(1000)}}
+    with pytest.raises(UnsupportedError) as refusal:
+        converted(REAL["Qwen3-0.6B"], **flood)
+    assert len(str(refusal.value)) < 1000 and "\x1b" not in str(refusal.value)
+    del flood["rope__scaling__type"]
+    with pytest.raises(UnsupportedError, match="and 994 more") as refusal:
+        converted(REAL["Qwen3-0.6B"], **flood)
+    assert len(str(refusal.value)) < 1500 and "\x1b" not in str(refusal.value)
+
+
 def test_neutral_keys_pass() -> None:
     off = {"expert_count": 0, "attention__causal": True, "logit_scale": 0.0, "rope__scaling__type": "none"}
     assert converted(REAL["Llama-2-7B"], **off) == converted(REAL["Llama-2-7B"])

@@ -241,6 +241,28 @@ def test_fused_rows_that_do_not_add_up(tmp_path: Path) -> None:
         restored(tmp_path, build("qwen3"), {"blk.0.attn_qkv.weight": np.ones((1024, 256), np.float32)}, set())
 
 
+@pytest.mark.parametrize(
+    ("arch", "name", "shape", "message"),
+    [
+        ("qwen3", "blk.0.attn_qkv.weight", (8,), "expected a matrix"),
+        ("mixtral", "blk.0.ffn_up_exps.weight", (1 << 16,), "stack of 4 experts"),
+        ("mixtral", "blk.0.ffn_up_exps.weight", (5, 256, 256), "stack of 4 experts"),
+        ("mixtral", "blk.0.ffn_up.0.weight", (256, 256), "1 of 4 experts"),
+        ("llama", "blk.0.attn_q.weight", (9,), "9 rows"),
+    ],
+)
+def test_impossible_shapes(arch: str, name: str, shape: tuple[int, ...], message: str, tmp_path: Path) -> None:
+    missing = {"blk.0.ffn_up_exps.weight"} - {name} if arch == "mixtral" else {f"blk.0.attn_{x}.weight" for x in "qkv"}
+    with pytest.raises(CheckpointError, match=message):
+        restored(tmp_path, build(arch), {name: np.ones(shape, np.float32)}, missing - {name})
+
+
+def test_hostile_names_cannot_flood_or_fool_a_terminal(tmp_path: Path) -> None:
+    model = build("qwen3")
+    ckpt = restored(tmp_path, model, {"blk.0.\x1b[2J": np.ones(4, np.float32)}, set())
+    assert "\x1b" not in ckpt.unsupported and "[2J" in ckpt.unsupported
+
+
 def test_an_unsupported_architecture_is_named_with_those_supported(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     writer = gguf.GGUFWriter(str(path), "starcoder2")

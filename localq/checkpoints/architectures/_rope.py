@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from localq.checkpoints.keys import brief
 from localq.errors import CheckpointError, UnsupportedError
 
 LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
@@ -46,7 +47,7 @@ def rope_scaling(keys: ModelKeys, dims: int, theta: float) -> dict[str, Any] | N
     if kind == "yarn":
         return _yarn(keys, factor)
     raise UnsupportedError(
-        f"'{keys.architecture}.rope.scaling.type' is {kind!r}; localq knows none, linear, yarn and longrope."
+        f"'{keys.architecture}.rope.scaling.type' is {brief(kind)}; localq knows none, linear, yarn and longrope."
     )
 
 

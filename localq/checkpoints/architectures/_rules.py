@@ -42,7 +42,7 @@ def key_rows(keys: ModelKeys, shape: tuple[int, ...]) -> Change:
 
 def _unpermute(shape: tuple[int, ...], heads: int) -> Change:
     """HF keeps a head's rows as two halves, GGUF interleaves the halves: row 2j+h of GGUF is row h*d/2+j of HF."""
-    rows = shape[-2] if len(shape) > 1 else shape[0]
+    rows = shape[max(len(shape) - 2, 0)] if shape else 0
     if rows % (2 * heads):
         raise CheckpointError(f"A query or key tensor has {rows} rows, no multiple of 2 x {heads} heads.")
 
