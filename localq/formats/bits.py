@@ -18,6 +18,11 @@ def fp16(blocks: Array, at: int, count: int = 1) -> NDArray[np.float32]:
     return np.ascontiguousarray(blocks[:, at : at + 2 * count]).view(np.float16).astype(np.float32)
 
 
+def per_weight(scales: NDArray[np.float32], weights: int) -> NDArray[np.float32]:
+    """Scales `[n, groups]`, each repeated for its weights: `[n, weights]`. One long product beats many short ones."""
+    return np.repeat(scales.reshape(-1), weights // scales.shape[1]).reshape(-1, weights)
+
+
 def _run(bits: int) -> tuple[int, int]:
     """The shortest run of whole bytes that holds whole codes: its bytes and its codes."""
     return (1, 8 // bits) if 8 % bits == 0 else (bits, 8) if bits % 2 else (bits // 2, 4)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array
+from localq.formats.bits import per_weight
 
 _EIGHT = (8, 25, 43)
 _VALUES: dict[str, tuple[int, tuple[int, ...]]] = {  # weights a vector, values a weight may have
@@ -74,8 +75,7 @@ def look_up(vectors: Array, negative: Array | None, scales: NDArray[np.float32],
     if negative is not None:
         values *= negative.reshape(len(out), -1).view(np.int8)
     np.copyto(out, values)
-    groups = out.reshape(*scales.shape, -1)
-    groups *= scales[:, :, None]
+    out *= per_weight(scales, out.shape[1])
 
 
 _PACKED = {

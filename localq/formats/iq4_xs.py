@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array, GGMLFormat
-from localq.formats.bits import fp16
+from localq.formats.bits import fp16, per_weight
 from localq.formats.iq4_nl import LEVELS
 
 
@@ -32,5 +32,4 @@ class IQ4_XS(
         low = np.stack([blocks[:, 4:8] & 15, blocks[:, 4:8] >> 4], axis=2).reshape(-1, 8)
         high = np.ascontiguousarray(blocks[:, 2:4]).view(np.uint16) >> np.arange(0, 16, 2, dtype=np.uint16) & 3
         scales = (low | high << 4).astype(np.int8) - np.int8(32)
-        groups = out.reshape(-1, 8, 32)
-        groups *= (fp16(blocks, 0) * scales)[:, :, None]
+        out *= per_weight(fp16(blocks, 0) * scales, 256)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array, GGMLFormat, Native, PackedTensor, Part
-from localq.formats.bits import halves, pack
+from localq.formats.bits import halves, pack, per_weight
 from localq.formats.mxfp4_ggml import LEVELS
 
 
@@ -49,8 +49,7 @@ class NVFP4_GGML(
         halves = out.reshape(-1, 4, 2, 8)
         halves[:, :, 0] = LEVELS.take(q & 15).reshape(-1, 4, 8)
         halves[:, :, 1] = LEVELS.take(q >> 4).reshape(-1, 4, 8)
-        groups = out.reshape(-1, 4, 16)
-        groups *= scale_values().take(blocks[:, :4])[:, :, None]
+        out *= per_weight(scale_values().take(blocks[:, :4]), 64)
 
     @classmethod
     def to_native(cls, t: PackedTensor) -> Native | None:

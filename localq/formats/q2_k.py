@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array, GGMLFormat
-from localq.formats.bits import fp16, two_bit_planes
+from localq.formats.bits import fp16, per_weight, two_bit_planes
 
 
 class Q2_K(
@@ -26,6 +26,5 @@ class Q2_K(
         sc = blocks[:, :16]
         for k, plane in enumerate(two_bit_planes(blocks[:, 16:80])):
             out.reshape(-1, 2, 4, 32)[:, :, k] = plane.reshape(-1, 2, 32)
-        groups = out.reshape(-1, 16, 16)
-        groups *= (fp16(blocks, 80) * (sc & 15))[:, :, None]
-        groups -= (fp16(blocks, 82) * (sc >> 4))[:, :, None]
+        out *= per_weight(fp16(blocks, 80) * (sc & 15), 256)
+        out -= per_weight(fp16(blocks, 82) * (sc >> 4), 256)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array, GGMLFormat
-from localq.formats.bits import fp16, two_bit_planes
+from localq.formats.bits import fp16, per_weight, two_bit_planes
 
 
 def six_bit_scales(packed: Array) -> NDArray[np.int8]:
@@ -26,12 +26,11 @@ def six_bit_scales(packed: Array) -> NDArray[np.int8]:
 class Q3_K(GGMLFormat, name="q3_k", bits=3, group_size=16, symmetric=True, scale="6-bit per 16 x fp16 per 256"):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
-        high = blocks[:, None, :32]
-        planes = out.reshape(-1, 2, 4, 32)
-        for k, low in enumerate(two_bit_planes(blocks[:, 32:96])):
-            code = low.reshape(-1, 2, 32)
-            bits = np.array([[k], [k + 4]], np.uint8)
-            code |= (high >> bits & 1) << 2
-            planes[:, :, k] = code.view(np.int8) - np.int8(4)
-        groups = out.reshape(-1, 16, 16)
-        groups *= (fp16(blocks, 108) * six_bit_scales(blocks[:, 96:108]))[:, :, None]
+        codes = np.empty((len(blocks), 2, 4, 32), np.uint8)
+        for k, low in enumerate(two_bit_planes(np.ascontiguousarray(blocks[:, 32:96]))):
+            codes[:, :, k] = low.reshape(-1, 2, 32)
+        third = np.ascontiguousarray(blocks[:, :32])
+        for g in range(8):
+            codes.reshape(-1, 8, 32)[:, g] |= (third << (2 - g) if g < 2 else third >> (g - 2)) & 4
+        np.copyto(out, codes.reshape(out.shape).view(np.int8) - np.int8(4))
+        out *= per_weight(fp16(blocks, 108) * six_bit_scales(blocks[:, 96:108]), 256)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array, GGMLFormat
-from localq.formats.bits import fp16
+from localq.formats.bits import fp16, per_weight
 
 
 def scales_and_minima(packed: Array) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -26,9 +26,8 @@ def scales_and_minima(packed: Array) -> tuple[NDArray[np.uint8], NDArray[np.uint
 def scale_groups(blocks: Array, out: NDArray[np.float32]) -> None:
     """Turn the codes in `out` into weights, in place: the first 16 bytes of q4_k and q5_k blocks are the same."""
     scales, minima = scales_and_minima(blocks[:, 4:16])
-    groups = out.reshape(-1, 8, 32)
-    groups *= (fp16(blocks, 0) * scales)[:, :, None]
-    groups -= (fp16(blocks, 2) * minima)[:, :, None]
+    out *= per_weight(fp16(blocks, 0) * scales, 256)
+    out -= per_weight(fp16(blocks, 2) * minima, 256)
 
 
 class Q4_K(

@@ -25,9 +25,9 @@ class Q5_K(
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         fifth = np.ascontiguousarray(blocks[:, 16:48])
         q = blocks[:, 48:]
+        nibbles = (q & 15).reshape(-1, 4, 32), (q >> 4).reshape(-1, 4, 32)
         groups = out.reshape(-1, 8, 32)
-        for g in range(0, 8, 2):
-            pair = q[:, 16 * g : 16 * g + 32]
-            groups[:, g] = (pair & 15) | (fifth >> g & 1) << 4
-            groups[:, g + 1] = (pair >> 4) | (fifth >> (g + 1) & 1) << 4
+        for g in range(8):
+            high = (fifth << (4 - g) if g < 4 else fifth >> (g - 4)) & 16
+            groups[:, g] = nibbles[g % 2][:, g // 2] | high
         scale_groups(blocks, out)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Array, GGMLFormat
-from localq.formats.bits import fp16, two_bit_planes
+from localq.formats.bits import fp16, per_weight, two_bit_planes
 
 
 class Q6_K(GGMLFormat, name="q6_k", bits=6, group_size=16, symmetric=True, scale="int8 per 16 x fp16 per 256"):
@@ -24,5 +24,4 @@ class Q6_K(GGMLFormat, name="q6_k", bits=6, group_size=16, symmetric=True, scale
             code = (high << 4).reshape(-1, 2, 32)
             code |= nibbles[r // 2][:, :, r % 2]
             runs[:, :, r] = code.view(np.int8) - np.int8(32)
-        groups = out.reshape(-1, 16, 16)
-        groups *= (fp16(blocks, 208) * blocks[:, 192:208].view(np.int8))[:, :, None]
+        out *= per_weight(fp16(blocks, 208) * blocks[:, 192:208].view(np.int8), 256)
