@@ -32,6 +32,48 @@ SYSTEMS = (
     "Be concise.",
 )
 STOP = {"a", "an", "the", "is", "are", "of", "do", "does", "to", "in", "for", "i", "it", "that", "what", "me", "my"}
+SAME = (  # words that may stand for one another in a question
+    ("file", "model file", "checkpoint"),
+    ("tool", "program", "software"),
+    ("command", "verb"),
+    ("called", "named"),
+    ("best", "right", "ideal"),
+    ("large", "big"),
+    ("small", "tiny", "little"),
+    ("quick", "fast"),
+    ("exact", "accurate", "precise"),
+    ("graphics card", "GPU", "card"),
+    ("Mac", "MacBook", "Apple computer"),
+    ("memory", "RAM"),
+    ("quant", "quantisation", "quant type"),
+    ("quality", "accuracy"),
+    ("loses", "costs"),
+    ("choose", "take", "pick", "use"),
+    ("made", "created", "produced"),
+    ("make", "create", "produce"),
+    ("store", "hold", "keep", "contain"),
+    ("stores", "holds", "keeps", "contains"),
+    ("speed up", "accelerate"),
+    ("method", "technique", "approach"),
+    ("format", "type"),
+    ("explain", "describe"),
+    ("what is", "what's", "tell me what is", "do you know what is", "what would be", "explain what is"),
+    ("how do I", "how can I", "how would I", "what is the way to", "how does one"),
+    ("why is", "what is the reason that", "how come"),
+    ("why does", "for what reason does", "how come"),
+    ("can I", "may I", "is it possible to", "could I"),
+    ("should I", "do I want to", "would you", "shall I"),
+    ("which", "what"),
+    ("need", "require", "want"),
+    ("difference", "contrast"),
+    ("better", "superior", "the better one"),
+    ("mean", "stand for", "say"),
+    ("works", "functions"),
+    ("answer", "reply", "response"),
+    ("weights", "parameters"),
+    ("bits", "bit"),
+    ("run", "work"),
+)
 FRAMES = ("{}?", "{}", "what has to do with {}?", "which one is it: {}", "{}, what is that?", "what is {}?")
 
 
@@ -52,8 +94,10 @@ class Questioner:
 
     def question(self, fact: Fact) -> str:
         """A training question of the fact, or words of its answer as a question, with the usual carelessness."""
-        if not fact.id.startswith((REFUSAL, "talk/")) and self.random.random() < 0.13:
+        if not fact.id.startswith((REFUSAL, "talk/")) and self.random.random() < 0.15:
             return self.careless(self.from_answer(fact.answer))
+        if fact.written and self.random.random() < 0.55:
+            return self.careless(self.random.choice(fact.asked[: fact.written]))
         return self.careless(self.random.choice(fact.asked))
 
     def from_answer(self, answer: str) -> str:
@@ -71,6 +115,8 @@ class Questioner:
     def careless(self, text: str) -> str:
         """Drops case, punctuation, small words; adds greetings, typos and other spellings of a name."""
         chance = self.random.random
+        if chance() < 0.3:
+            text = self.in_other_words(text)
         if chance() < 0.08:
             text = self.without_small_words(text)
         if chance() < 0.4:
@@ -87,6 +133,13 @@ class Questioner:
             text = text.rstrip("?.") + self.random.choice(SUFFIXES)
         draw = chance()
         return text.lower() if draw < 0.4 else text.upper() if draw < 0.41 else text
+
+    def in_other_words(self, text: str) -> str:
+        """Replaces up to two words or phrases by others of the same meaning."""
+        found = [(group, word) for group in SAME for word in group if re.search(rf"(?i)\b{word}\b", text)]
+        for group, word in self.random.sample(found, min(len(found), 2)):
+            text = re.sub(rf"(?i)\b{word}\b", self.random.choice(group), text, count=1)
+        return text
 
     def without_small_words(self, text: str) -> str:
         words = text.split()

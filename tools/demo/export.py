@@ -28,6 +28,7 @@ def export(model: Decoder, tokenizer: Tokenizer, folder: Path, run: dict[str, An
     weights = {f"model.{name}": p.detach().to(torch.bfloat16).contiguous() for name, p in model.named_parameters()}
     part = folder / "model.safetensors.part"
     save_file(weights, part, metadata={"format": "pt"})
+    part.chmod(0o644)  # safetensors makes its files private
     os.replace(part, folder / "model.safetensors")
 
 
