@@ -1,4 +1,4 @@
-"""Is there memory for a model before it is loaded? Rough on purpose: `localq fit` shows the exact arithmetic."""
+"""Is there memory for a model before it is loaded? Rough on purpose: the weights as stored and a margin."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def check_room(checkpoint: Checkpoint) -> None:
     if there > 0 and wanted > there:
         raise DoesNotFitError(
             f"'{checkpoint.path}' needs about {wanted / 1e9:.1f} GB to run; there are {there / 1e9:.1f} GB of {kind}.",
-            "Take a smaller build of the model (localq choose), or free some memory.",
+            "Take a smaller build of the model, or free some memory.",
         )
