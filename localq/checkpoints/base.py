@@ -35,6 +35,7 @@ class Checkpoint:
         unsupported: why localq cannot run this checkpoint although its container is valid (an unknown
             architecture or packing), None where it can. Whoever loads a model must refuse with this sentence;
             headers can be read all the same, but shapes are then the stored ones.
+        unused: stored name -> why localq needs no such array (scales of activations or of the KV cache).
         files: name -> path of the other files of the checkpoint (config, tokenizer, templates); empty for GGUF.
 
     Readers subclass it and define `__getitem__`, `raw` and `close`.
@@ -47,6 +48,7 @@ class Checkpoint:
     metadata: Mapping[str, Any]
     specs: Mapping[str, TensorSpec]
     unsupported: str | None = None
+    unused: Mapping[str, str] = {}
     files: Mapping[str, str] = {}
 
     def __getitem__(self, name: str) -> PackedTensor:

@@ -1,30 +1,53 @@
 """Which stored arrays of a safetensors checkpoint belong together, and which format packs them.
 
-A quantised matrix is several arrays: `q_proj.weight`, `q_proj.scales`, `q_proj.biases`. They are grouped by the names
-that quantisers use; then exactly one `Format` must recognise the group. Nothing is ever taken for a default.
+A quantised matrix is several arrays: `q_proj.qweight`, `q_proj.scales`, `q_proj.qzeros`. Formats say by which names
+they store theirs; arrays are grouped by those names, and exactly one format must then recognise the group, by what
+is stored and by what the config says for this very module. Nothing is ever taken for a default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from localq.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from localq.formats.base import Format, Part
+    from localq.formats.base import Format, Match, Part
 
-# An array of one of these names makes its prefix a quantised (or plain) matrix ...
-_MAIN = {"weight", "qweight", "weight_packed", "W_q", "blocks", "trellis"}
-# ... to which arrays of these names beside it belong.
-_BESIDE = {
-    *("scales", "biases", "global_scale", "qzeros", "g_idx"),  # MLX, AWQ, GPTQ
-    *("weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point", "weight_shape", "weight_g_idx"),
-    *("weight_global_scale", "input_scale", "input_global_scale", "input_zero_point"),  # FP8, compressed-tensors, NVFP4
-    *("activation_scale", "activation_scale_inv", "qscale_weight", "qscale_act"),
-    *("scale", "zero", "suh", "svh", "mcg", "mul1"),  # hqq, exl3
-    *("SCB", "weight_format"),  # bitsandbytes int8
-    *("weight.absmax", "weight.quant_map", "weight.nested_absmax", "weight.nested_quant_map"),  # bitsandbytes nf4
+# Scales of activations and of the KV cache. localq computes with float activations and has KV formats of its own, so
+# it reads no such scale: arrays of these names beside a matrix, or alone, are told as unused.
+UNUSED = {
+    *("input_scale", "input_global_scale", "input_zero_point", "output_scale", "act_global_scale"),
+    *("activation_scale", "activation_scale_inv", "qscale_act"),
+    *("k_scale", "v_scale", "q_scale", "kv_scale", "k_zero_point", "v_zero_point", "prob_scale"),
+    *("k_proj.k_scale", "v_proj.v_scale", "k_proj.output_scale", "v_proj.output_scale"),
+}
+# Stacked experts without a `.weight`: `experts.gate_up_proj_blocks`, or `experts.gate_up_proj` and its `..._scale_inv`.
+_FUSED = {
+    **{"blocks": "blocks", "scales": "scales", "qweight": "qweight", "qzeros": "qzeros"},
+    **{"packed": "weight_packed", "scale": "weight_scale", "scale_inv": "weight_scale_inv"},
+    **{"weight_scale": "weight_scale", "weight_scale_inv": "weight_scale_inv", "weight_scale_2": "weight_scale_2"},
+    **{"input_scale": "input_scale", "global_scale": "weight_global_scale", "zero_point": "weight_zero_point"},
+}
+# Of packings localq tells from each other but does not read, so that it can say what it found.
+_OTHER_MAINS = {"qweight", "weight_packed", "W_q", "blocks", "trellis", "q_weight", "codes"}
+_OTHERS = {
+    *("scales", "qzeros", "g_idx", "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point"),
+    *(
+        "weight_shape",
+        "weight_g_idx",
+        "weight_global_scale",
+        "qscale_weight",
+        "scale",
+        "zero",
+        "suh",
+        "svh",
+        "mcg",
+        "mul1",
+    ),
+    *("q_invperm", "q_perm", "q_scale_max", "q_groups", "q_group_map", "codebooks", "weight_scales", "workspace"),
+    *("SCB", "weight_format", "weight.absmax", "weight.quant_map", "weight.nested_absmax", "weight.nested_quant_map"),
     *("weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4"),
 }
 
@@ -37,26 +60,45 @@ class Module(NamedTuple):
     parts: dict[str, str]
 
 
+class Names(NamedTuple):
+    """The array names of all formats."""
+
+    mains: set[str]
+    beside: set[str]
+
+
+def known_names() -> Names:
+    """Names by which the registered formats store their arrays."""
+    from localq.formats import FORMATS
+
+    forms = FORMATS.values()
+    mains = {name for form in forms for name in form.mains}
+    beside = {name for form in forms for name in (*form.suffixes, *form.unused)}
+    return Names(mains | _OTHER_MAINS, beside | mains | UNUSED | _OTHER_MAINS | _OTHERS)
+
+
 def group(names: Iterable[str]) -> dict[str, Module]:
     """Stored names as modules; an array that belongs to no matrix is a module of its own, its one part `weight`.
 
     Raises:
         CheckpointError: two modules would have one name.
     """
-    names = list(names)
-    split = {name: _split(name) for name in names}
-    mains = {stem for stem, suffix in split.values() if suffix in _MAIN}
+    stored = dict.fromkeys(names)
+    known = known_names()
+    cuts = {name: _cuts(name) for name in stored}
+    mains = {stem for found in cuts.values() for stem, suffix in found if suffix in known.mains}
     groups: dict[str, dict[str, str]] = {}
     modules: dict[str, Module] = {}
-    for name in names:
-        stem, suffix = split[name]
-        if stem in mains and suffix:
-            groups.setdefault(stem, {})[suffix] = name
-        else:
+    for name, found in cuts.items():
+        place = next(((s, x) for s, x in found if x in known.beside and s in mains), None) or _fused(name, stored)
+        if place is None:
             _add(modules, Module(name, name, {"weight": name}))
+        else:
+            groups.setdefault(place[0], {})[place[1]] = name
     for stem, parts in groups.items():
-        path = stem[:-1]
-        _add(modules, Module(path if stem.endswith("_") else f"{stem}weight", path, parts))
+        bare = stem.endswith("_") or stem in stored
+        path = stem[:-1] if stem.endswith(("_", ".")) else stem
+        _add(modules, Module(path if bare else f"{stem}weight", path, parts))
     return modules
 
 
@@ -66,24 +108,35 @@ def _add(modules: dict[str, Module], module: Module) -> None:
     modules[module.name] = module
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Name -> stem (with its last character, `.` or `_`) and known suffix; an unknown suffix gives ("", "")."""
-    for part in (name.rfind("."), name.find(".weight.")):
-        suffix = name[part + 1 :]
-        if suffix in _MAIN or suffix in _BESIDE:
-            return name[: part + 1], suffix
-    for suffix in ("blocks", "scales"):  # gpt-oss: gate_up_proj_blocks, gate_up_proj_scales
-        if name.endswith(f"_{suffix}"):
-            return name[: -len(suffix)], suffix
-    return "", ""
+def _cuts(name: str) -> list[tuple[str, str]]:
+    """`a.b.c.d` as prefix (with its dot) and last 3, 2 and 1 components: the longest known suffix is the right one."""
+    steps = name.split(".")
+    return [
+        (".".join(steps[:-k]) + ("." if len(steps) > k else ""), ".".join(steps[-k:]))
+        for k in (3, 2, 1)
+        if len(steps) >= k
+    ]
+
+
+def _fused(name: str, stored: Collection[str]) -> tuple[str, str] | None:
+    """Stem and part of an array of stacked experts: with its underscore, or bare where the main array is bare."""
+    for end, part in _FUSED.items():
+        stem = name.removesuffix(f"_{end}")
+        if stem != name:
+            if stem in stored:
+                return stem, part
+            if f"{stem}_blocks" in stored or f"{stem}_packed" in stored or f"{stem}_qweight" in stored:
+                return f"{stem}_", part
+    scales = (f"{name}_{end}" for end in ("scale_inv", "scale", "weight_scale", "weight_scale_inv"))
+    return (name, "weight") if any(scale in stored for scale in scales) else None
 
 
 def settings(quantization: Mapping[str, Any] | None, module: Module) -> Mapping[str, Any] | None:
-    """What the config says for this very module.
+    """What MLX's `quantization` says for this very module.
 
-    MLX's `quantization` holds settings for all modules and, under a module's path, settings that replace them (its
-    loader hands them on as they are), True for the common ones or False for none (mlx_lm/utils.py, `load_model`).
-    Any other method's settings are handed on whole. A lone array is packed by nothing, unless it is named itself.
+    It holds settings for all modules and, under a module's path, settings that replace them (its loader hands them
+    on as they are), True for the common ones or False for none (mlx_lm/utils.py, `load_model`). A lone array is
+    packed by nothing, unless it is named itself.
     """
     if not quantization:
         return None
@@ -92,29 +145,38 @@ def settings(quantization: Mapping[str, Any] | None, module: Module) -> Mapping[
         return None
     if isinstance(own, Mapping):
         return own
-    if own is not True and len(module.parts) == 1 and "quant_method" not in quantization:
+    if own is not True and len(module.parts) == 1:
         return None
-    if "quant_method" in quantization:
-        return quantization
     return {key: value for key, value in quantization.items() if not isinstance(value, (dict, bool))}
 
 
-def identify(
-    module: Module, stored: Mapping[str, Part], quantization: Mapping[str, Any] | None
-) -> tuple[type[Format], tuple[int, ...]] | None:
+def identify(module: Module, stored: Mapping[str, Part], quantization: Mapping[str, Any] | None) -> Match | None:
     """The one format that recognises these arrays and the logical shape, None where no format does.
 
     Raises:
-        CheckpointError: several formats do, or one finds its own arrays contradicting.
+        CheckpointError: several formats do, or one finds its own arrays contradicting or strange ones among them.
     """
     from localq.formats import FORMATS
 
-    hits = []
-    for form in FORMATS.values():
-        shape = form.match(quantization, stored)
-        if shape is not None:
-            hits.append((form, shape))
+    asked = [form for form in FORMATS.values() if any(main in stored for main in form.mains)]
+    hits = [hit for hit in (form.match(quantization, stored) for form in asked) if hit is not None]
     if len(hits) > 1:
         names = ", ".join(form.name for form, _ in hits)
         raise CheckpointError(f"The tensor '{module.name}' could be any of {names}; localq does not guess.")
-    return hits[0] if hits else None
+    if not hits:
+        return None
+    form, shape = hits[0]
+    if len(stored) > 1:
+        form.check_parts(shape, stored)
+        strange = set(stored) - wanted_parts(form, shape) - set(form.unused)
+        if strange:
+            raise CheckpointError(
+                f"A {form.name} tensor has no part {' and no '.join(repr(n) for n in sorted(strange))}; "
+                f"expected {', '.join(sorted(wanted_parts(form, shape)))}."
+            )
+    return form, shape
+
+
+def wanted_parts(form: type[Format], shape: tuple[int, ...]) -> set[str]:
+    """Names of the parts a tensor of this format and shape has or may have."""
+    return set(form.layout(shape)) | set(form.options(shape))

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from localq.checkpoints.base import Checkpoint, TensorSpec
 from localq.checkpoints.mapped import map_file, near, read_file, shown
-from localq.checkpoints.modules import Module, group, identify, settings
+from localq.checkpoints.methods import Rules, find_rules
+from localq.checkpoints.modules import UNUSED, Module, group, identify, wanted_parts
+from localq.checkpoints.refused import why_refused
 from localq.checkpoints.safetensors_header import DTYPES, Stored, read_header
 from localq.checkpoints.shards import beside
 from localq.checkpoints.strict_json import read_object
 from localq.errors import CheckpointError, NotFoundError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
-    from localq.formats.base import Format, PackedTensor
+    from localq.formats.base import Match, PackedTensor
 
 MAX_CONFIG = 1 << 24
 _OTHER_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken")
@@ -57,9 +60,10 @@ class SafetensorsCheckpoint(Checkpoint):
         self.config = self._json("config.json")
         self.architecture = self._architecture()
         self.quantization = self._quantization()
-        self._modules = group(self.stored)
-        self._known: dict[str, tuple[type[Format], tuple[int, ...]]] = {}
-        self.specs = {name: self._spec(module) for name, module in self._modules.items()}
+        self._modules, self.unused = self._group()
+        self._known: dict[str, Match] = {}
+        rules = self._rules()
+        self.specs = {name: self._spec(module, rules) for name, module in self._modules.items()}
         self._refuse_unknown_method()
 
     def _read_file(self, number: int, file: str) -> None:
@@ -123,16 +127,34 @@ class SafetensorsCheckpoint(Checkpoint):
         found = (self.quantization or {}).get("quant_method")
         return None if found is None else str(found)
 
-    def _spec(self, module: Module) -> TensorSpec:
-        """What packs this module; where nothing known does, remember why and tell what is stored."""
-        from localq.formats.base import Part
+    def _group(self) -> tuple[dict[str, Module], dict[str, str]]:
+        """The modules without the arrays nobody reads, and those: stored name -> why."""
+        modules, unused = group(self.stored), {}
+        for name, module in list(modules.items()):
+            idle = [suffix for suffix in module.parts if suffix in UNUSED]
+            if len(module.parts) == 1 and name.rpartition(".")[2] in UNUSED:
+                idle = ["weight"]
+                del modules[name]
+            for suffix in idle:
+                unused[module.parts.pop(suffix)] = "a scale of activations or of the KV cache"
+        return modules, unused
 
+    def _rules(self) -> Rules:
+        try:
+            return find_rules(self.quantization)
+        except UnsupportedError as error:
+            self._cannot(f"{self.path}: {error.message}")
+            return lambda module: None
+        except CheckpointError as error:
+            raise type(error)(f"{self.path}: {error.message}", error.hint) from None
+
+    def _spec(self, module: Module, rules: Rules) -> TensorSpec:
+        """What packs this module; where nothing known does, remember why and tell what is stored."""
         arrays = {suffix: self.stored[name] for suffix, name in module.parts.items()}
-        parts = {suffix: Part(DTYPES[a.dtype][1] or a.dtype, a.shape) for suffix, a in arrays.items()}
         nbytes = sum(a.nbytes for a in arrays.values())
         main = next(iter(arrays.values()))
         try:
-            found = identify(module, parts, settings(self.quantization, module))
+            found = self._identify(module, rules)
         except UnsupportedError as error:
             found = None
             self._cannot(f"{self.path}: tensor {shown(module.name)}: {error}")
@@ -140,6 +162,9 @@ class SafetensorsCheckpoint(Checkpoint):
             raise type(error)(f"{self.path}: tensor {shown(module.name)}: {error.message}", error.hint) from None
         if found is not None:
             self._known[module.name] = found
+            wanted = wanted_parts(*found) if len(arrays) > 1 else set(arrays)
+            idle = {stored for suffix, stored in module.parts.items() if suffix not in wanted}
+            self.unused |= dict.fromkeys(idle, f"not needed for {found[0].name} weights")
             return TensorSpec(module.name, found[0].name, found[1], nbytes)
         if len(arrays) == 1 and not module.name.endswith("weight"):
             return TensorSpec(
@@ -148,6 +173,30 @@ class SafetensorsCheckpoint(Checkpoint):
         self._cannot(self._stranger(module, arrays))
         form = self.quant_method or main.dtype.lower()
         return TensorSpec(module.name, form, max(arrays.values(), key=lambda a: a.nbytes).shape, nbytes)
+
+    def _identify(self, module: Module, rules: Rules) -> Match | None:
+        """The format of a module and its logical shape; None where no format of localq knows it.
+
+        Raises:
+            CheckpointError: among others where the config excludes a packed module.
+        """
+        from localq.formats.base import Part
+
+        stored = {suffix: self.stored[name] for suffix, name in module.parts.items()}
+        why = why_refused(self.quantization, stored)
+        if why is not None:
+            raise UnsupportedError(*why)
+        parts = {
+            suffix: Part(DTYPES[a.dtype][1] or a.dtype, a.shape, partial(self._array, module.parts[suffix]))
+            for suffix, a in stored.items()
+        }
+        settings = rules(module)
+        if settings is None and self.quant_method and len(parts) > 1 and not self.unsupported:
+            raise CheckpointError(
+                f"the config's quant_method {self.quant_method!r} excludes this module, which is stored as "
+                f"{', '.join(sorted(parts))}; one array 'weight' was expected."
+            )
+        return identify(module, parts, settings)
 
     def _stranger(self, module: Module, arrays: Mapping[str, Stored]) -> str:
         stored = ", ".join(f"{suffix} {a.dtype} {list(a.shape)}" for suffix, a in arrays.items())
@@ -177,7 +226,13 @@ class SafetensorsCheckpoint(Checkpoint):
             arrays = {suffix: self.stored[stored] for suffix, stored in module.parts.items()}
             raise UnsupportedError(self._stranger(module, arrays), "Read its bytes with raw().")
         form, shape = self._known[name]
-        return PackedTensor(form, shape, {suffix: self._array(stored) for suffix, stored in module.parts.items()})
+        wanted = wanted_parts(form, shape) if len(module.parts) > 1 else set(module.parts)
+        try:
+            t = PackedTensor(form, shape, {s: self._array(n) for s, n in module.parts.items() if s in wanted})
+            form.check_scales(t)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: tensor {shown(name)}: {error.message}", error.hint) from None
+        return t
 
     def _array(self, name: str) -> Any:
         import ml_dtypes  # noqa: F401  makes numpy know the names bfloat16 and float8_*

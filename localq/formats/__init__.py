@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     FORMATS: dict[str, type[Format]]
 
 
+def find(name: str) -> type[Format] | None:
+    """The format or the variant of a family called `name`, None where there is none."""
+    from localq.formats import FORMATS  # by way of __getattr__
+
+    known = FORMATS.get(name)
+    variants = (family.find(name) for family in FORMATS.values()) if known is None else ()
+    return known or next((v for v in variants if v is not None), None)
+
+
 def __getattr__(name: str) -> object:
     if name != "FORMATS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,7 @@ from localq.formats.mlx_modes import AFFINE_BITS, AFFINE_GROUPS, MLXFormat
 from localq.formats.rounding import refuse_nonfinite
 
 
-class Affine(MLXFormat, symmetric=False):
+class Affine(MLXFormat, symmetric=False, scale_parts=("scales", "biases"), zero_scales=True):
     mode = "affine"
     scale_dtype = "float16|bfloat16|float32"
     part_names = ("weight", "scales", "biases")

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Format, PackedTensor, Part
+from localq.formats.base import Format, Match, PackedTensor, Part
 
 _DTYPES = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
@@ -30,12 +30,12 @@ class FloatFormat(Format):
         return {"weight": Part(cls.dtype, shape)}
 
     @classmethod
-    def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> tuple[int, ...] | None:
+    def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
         """One stored array of this dtype is a float tensor whatever the config says: mlx-lm packs what has scales."""
         if len(stored) != 1:
             return None
         part = next(iter(stored.values()))
-        return part.shape if part.dtype == cls.dtype else None
+        return (cls, part.shape) if part.dtype == cls.dtype else None
 
     @classmethod
     def dequantize(cls, t: PackedTensor) -> NDArray[np.float32]:

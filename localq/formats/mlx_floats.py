@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.errors import UnsupportedError
-from localq.formats.base import Array, PackedTensor, Part
+from localq.formats.base import Array, Match, PackedTensor, Part
 from localq.formats.bits import pack
 from localq.formats.mlx_modes import MLXFormat
 from localq.formats.rounding import refuse_nonfinite
@@ -85,7 +85,7 @@ class MLXFloatFormat(MLXFormat):
         return PackedTensor(cls, w.shape, {"weight": weight, "scales": scales.reshape(layout["scales"].shape)})
 
     @classmethod
-    def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> tuple[int, ...] | None:
+    def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
         if {"weight", "scales", "global_scale"} <= set(stored) and stored["weight"].dtype == "uint32":
             raise UnsupportedError("An nvfp4 tensor is stored with a global_scale; localq knows MLX's nvfp4 without.")
         return super().match(quantization, stored)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from localq.errors import CheckpointError, UnsupportedError
-from localq.formats.base import Format, Native, PackedTensor, Part
+from localq.formats.base import Format, Match, Native, PackedTensor, Part
 
 AFFINE_BITS = (1, 2, 3, 4, 5, 6, 8)
 AFFINE_GROUPS = (32, 64, 128)
@@ -99,7 +99,13 @@ class MLXFormat(Format):
     part_names: ClassVar[tuple[str, ...]] = ("weight", "scales")
 
     def __init_subclass__(cls, *, name: str = "", **facts: Any) -> None:
-        super().__init_subclass__(name=name, **{"family": "mlx", "containers": ("mlx",), **facts})
+        always = {
+            "family": "mlx",
+            "containers": ("mlx",),
+            "same_size": True,
+            "suffixes": (*cls.part_names, "global_scale"),
+        }
+        super().__init_subclass__(name=name, **{**always, **facts})
         if cls.bits:  # whole groups and whole words
             cls.block_size = math.lcm(cls.group_size, 32 // math.gcd(int(cls.bits), 32))
 
@@ -119,7 +125,7 @@ class MLXFormat(Format):
         return {name: weight if name == "weight" else scales for name in cls.part_names}
 
     @classmethod
-    def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> tuple[int, ...] | None:
+    def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
         """Settings of the config decide; where it is silent, shapes do, if they allow one reading only.
 
         Raises:
@@ -147,7 +153,7 @@ class MLXFormat(Format):
                 f"The config says {int(cls.bits)} bits in groups of {cls.group_size}, by which the packed words hold "
                 f"{by_weight:g} weights a row and the scales serve {by_scales}."
             )
-        return (*weight.shape[:-1], by_scales)
+        return cls, (*weight.shape[:-1], by_scales)
 
     @classmethod
     def silent(cls, weight: Part, scales: Part) -> Settings | None:

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from localq.checkpoints import Checkpoint, open_checkpoint
+from localq.checkpoints.methods import find_rules
 from localq.checkpoints.modules import Module, group, identify, settings
 from localq.checkpoints.safetensors import SafetensorsCheckpoint
 from localq.errors import CheckpointError, NotFoundError, UnsupportedError, UsageError
@@ -127,8 +128,9 @@ def test_settings_of_the_config() -> None:
     assert settings({**common, "m": True}, module) == common
     assert settings(common, lone) is None
     assert settings({**common, "n": True}, lone) == common
-    other = {"quant_method": "awq", "groups": {"a": 1}}
-    assert settings(other, module) == other
+    other = {"quant_method": "of tomorrow", "groups": {"a": 1}}
+    assert find_rules(other)(module) == other, "an unknown method's settings are handed on whole"
+    assert find_rules(common)(module) == common and find_rules(None)(module) is None
 
 
 def test_grouping() -> None:
@@ -228,8 +230,8 @@ def test_two_formats_that_match_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
         name = "twin"
 
         @classmethod
-        def match(cls, quantization: Any, stored: Any) -> tuple[int, ...] | None:
-            return (1,)
+        def match(cls, quantization: Any, stored: Any) -> Any:
+            return cls, (1,)
 
     monkeypatch.setitem(FORMATS, "twin", Twin)
     with pytest.raises(CheckpointError, match=r"any of .*f32.*twin|any of twin.*f32"):

@@ -106,7 +106,7 @@ def stored(name: str, shape: tuple[int, ...] = SHAPE) -> dict[str, Part]:
 
 def matches(quantization, parts) -> dict[str, tuple[int, ...]]:
     found = {name: fmt.match(quantization, parts) for name, fmt in FORMATS.items()}
-    return {name: shape for name, shape in found.items() if shape is not None}
+    return {name: match[1] for name, match in found.items() if match is not None and match[0].name == name}
 
 
 @pytest.mark.parametrize("name", sorted(MLX))
