@@ -14,6 +14,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("localq.cli.run", "one answer to stdout; the prompt may come from stdin"),
     "chat": ("localq.cli.chat", "talk to a model, line by line"),
     "explain": ("localq.cli.explain", "what a checkpoint really is, from its headers"),
+    "fit": ("localq.cli.fit", "will it run here, how fast; the arithmetic shown"),
     "formats": ("localq.cli.formats", "the formats localq knows, and how each runs"),
     "bench": ("localq.cli.bench", "speed, memory, and share of what the memory allows"),
     "doctor": ("localq.cli.doctor", "what is installed, what is wrong, and the command that mends it"),

@@ -5,6 +5,7 @@ No weight is read and numpy is not imported. What a checkpoint does not say is N
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any, NamedTuple
 
@@ -168,17 +169,25 @@ def _has_template(checkpoint: Checkpoint) -> bool:
         return False
 
 
-def bytes_per_token(checkpoint: Checkpoint) -> int:
-    """Bytes of weights one decode step reads: all but an untied embedding's table, and of experts only those used.
+def per_token(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Bytes of weights one decode step reads, and how many weights: of experts only those used, no embedding table.
 
-    Experts are told by their name (`.experts.`, shared ones count whole), their share by the config.
+    A tied table counts: it is the output head. Experts are told by their name (`.experts.`, `.switch_mlp.`; shared
+    ones count whole), their share by the config.
     """
     truth = read_truth(checkpoint)
     share = truth.experts_used / truth.experts if truth.experts and truth.experts_used else 1.0
     tied = not any(name.endswith("lm_head.weight") for name in checkpoint.specs)
-    total = 0.0
+    nbytes = weights = 0.0
     for name, spec in checkpoint.specs.items():
         if "embed_tokens" in name and not tied:
             continue
-        total += spec.nbytes * (share if ".experts." in name else 1.0)
-    return int(total)
+        part = share if ".experts." in name or ".switch_mlp." in name else 1.0
+        nbytes += spec.nbytes * part
+        weights += math.prod(spec.shape) * part
+    return int(nbytes), int(weights)
+
+
+def bytes_per_token(checkpoint: Checkpoint) -> int:
+    """Bytes of weights one decode step reads; see `per_token`."""
+    return per_token(checkpoint)[0]

@@ -1,0 +1,1 @@
+"""Will it run here, how fast, and which build to take: arithmetic on headers, nothing is loaded and MLX not imported."""

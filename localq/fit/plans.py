@@ -1,0 +1,233 @@
+"""Which layer of an architecture keeps what while generating: a config in, one `LayerCache` a layer out.
+
+As mlx-lm's implementations cache (mlx_lm/models/*.py, `make_cache` and `update_and_fetch`, 0.32), which is what localq
+runs. A model type that is in no table is refused: its keys might mean something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from localq.errors import CheckpointError, UnsupportedError
+from localq.fit.caches import LayerCache
+
+Config = Mapping[str, Any]
+Planner = Callable[[Config], list[LayerCache]]
+
+
+def plan(config: Config) -> list[LayerCache]:
+    """What each layer of a model keeps.
+
+    Raises:
+        UnsupportedError: an architecture without a plan here.
+        CheckpointError: a size the plan needs is missing or no whole number.
+    """
+    from localq.fit.recurrent import RECURRENT
+
+    model_type = config.get("model_type")
+    text = text_part(config)
+    for name in (model_type, text.get("model_type")):
+        for table in (_WINDOWED, _LATENT, RECURRENT):
+            if name in table:
+                return table[str(name)](text)
+        if name in PLAIN:
+            return [full_layer(text)] * size(text, "num_hidden_layers", "n_layer", "n_layers")
+    raise UnsupportedError(
+        f"localq has no KV cache arithmetic for the architecture '{model_type}'.",
+        "The weights can still be counted: localq explain",
+    )
+
+
+def text_part(config: Config) -> Config:
+    """The language part of a config (multimodal models nest it)."""
+    inner = config.get("text_config")
+    return {**config, **inner} if isinstance(inner, Mapping) else config
+
+
+def size(config: Config, *names: str, default: int | None = None) -> int:
+    """The first of these keys that is there, a whole number of 0 or more.
+
+    Raises:
+        CheckpointError: none is there and there is no default, or it is no such number.
+    """
+    found = next((config[name] for name in names if config.get(name) is not None), default)
+    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+        raise CheckpointError(f"The config's {' or '.join(names)} is {found!r}; expected a whole number.")
+    return found
+
+
+def heads(config: Config) -> int:
+    """Key/value heads: its own count, else that of the queries."""
+    queries = size(config, "num_attention_heads", "n_head", "n_heads")
+    return size(config, "num_key_value_heads", "num_kv_heads", "multi_query_group_num", default=queries)
+
+
+def head_dim(config: Config) -> int:
+    """Width of a head: its own key, else hidden_size / heads."""
+    if config.get("head_dim") is not None:
+        return size(config, "head_dim")
+    queries = size(config, "num_attention_heads", "n_head", "n_heads")
+    return size(config, "hidden_size", "n_embd", "d_model") // max(queries, 1)
+
+
+def full_layer(config: Config) -> LayerCache:
+    """An attention layer that keeps keys and values of every token."""
+    return LayerCache("full", 2 * heads(config) * head_dim(config))
+
+
+def window_layer(config: Config, *names: str) -> LayerCache:
+    """One that keeps a window, whose length is under one of `names`."""
+    return LayerCache("window", 2 * heads(config) * head_dim(config), size(config, *(names or ("sliding_window",))))
+
+
+def by_types(config: Config, types: list[str]) -> list[LayerCache]:
+    """Full layers where the type says `full_attention`, windows elsewhere."""
+    return [full_layer(config) if kind == "full_attention" else window_layer(config) for kind in types]
+
+
+def _types(config: Config, period: int | None = None) -> list[str]:
+    """`layer_types`, else every `period`-th layer full and the others sliding."""
+    layers = size(config, "num_hidden_layers")
+    types = config.get("layer_types")
+    if isinstance(types, list):
+        if len(types) < layers:
+            raise CheckpointError(f"The config's layer_types has {len(types)} entries for {layers} layers.")
+        return [str(kind) for kind in types[:layers]]
+    if period is None:
+        return ["full_attention"] * layers
+    return ["full_attention" if i % period == period - 1 else "sliding_attention" for i in range(layers)]
+
+
+def _typed(period: int | None = None) -> Planner:
+    return lambda config: by_types(config, _types(config, period))
+
+
+def _periodic(default: int) -> Planner:
+    """The pattern is a key of its own; `layer_types`, where there, is ignored by the implementation."""
+
+    def planner(config: Config) -> list[LayerCache]:
+        period = size(config, "sliding_window_pattern", "_sliding_window_pattern", default=default)
+        return by_types(config, _types({**config, "layer_types": None}, max(period, 1)))
+
+    return planner
+
+
+def _gemma3n(config: Config) -> list[LayerCache]:
+    """The last layers use the keys and values of earlier ones."""
+    types = _types(config, 5)
+    return by_types(config, types[: len(types) - size(config, "num_kv_shared_layers", default=0)])
+
+
+def _gemma4(config: Config) -> list[LayerCache]:
+    """As gemma3n; full layers have heads of their own width and number."""
+    types = _types(config, 6)
+    own = types[: len(types) - size(config, "num_kv_shared_layers", default=0)]
+    width = size(config, "global_head_dim", default=head_dim(config))
+    shared = bool(config.get("attention_k_eq_v"))
+    count = heads(config)
+    if shared and config.get("num_global_key_value_heads") is not None:
+        count = size(config, "num_global_key_value_heads")
+    full = LayerCache("full", 2 * count * width)
+    return [full if kind == "full_attention" else window_layer(config) for kind in own]
+
+
+def _llama4(config: Config) -> list[LayerCache]:
+    full = full_layer(config)
+    chunk = LayerCache("chunk", full.width, size(config, "attention_chunk_size"))
+    return [chunk if (i + 1) % 4 else full for i in range(size(config, "num_hidden_layers"))]
+
+
+def _mimo(config: Config) -> list[LayerCache]:
+    """Full and sliding layers with head counts and widths of their own (`hybrid_layer_pattern`: 1 is sliding)."""
+    full = LayerCache("full", heads(config) * (size(config, "head_dim") + size(config, "v_head_dim")))
+    width = size(config, "swa_num_key_value_heads") * (size(config, "swa_head_dim") + size(config, "swa_v_head_dim"))
+    window = LayerCache("window", width, size(config, "sliding_window_size", "sliding_window"))
+    pattern = config.get("hybrid_layer_pattern")
+    if not isinstance(pattern, list):
+        raise CheckpointError(f"The config's hybrid_layer_pattern is {pattern!r}; expected one number per layer.")
+    return [window if sliding == 1 else full for sliding in pattern[: size(config, "num_hidden_layers")]]
+
+
+def _step(config: Config) -> list[LayerCache]:
+    """Sliding layers may have head counts of their own (`attention_other_setting`)."""
+    count = size(config, "num_attention_groups")
+    other = config.get("attention_other_setting")
+    slim = size(other, "num_attention_groups") if isinstance(other, Mapping) else count
+    width = head_dim(config)
+    full, window = LayerCache("full", 2 * count * width), LayerCache("window", 2 * slim * width, _window(config))
+    return [window if kind == "sliding_attention" else full for kind in _types(config)]
+
+
+def _window(config: Config) -> int:
+    return size(config, "sliding_window", "sliding_window_size")
+
+
+_WINDOWED: dict[str, Planner] = {
+    "llama": _typed(),
+    "mistral": _typed(),
+    "ministral3": _typed(),
+    "mistral3": _typed(),
+    "olmo3": _typed(4),
+    "gpt_oss": _typed(2),
+    "mellum": _typed(),
+    "cohere2": _periodic(4),
+    "gemma3": _periodic(6),
+    "gemma3_text": _periodic(6),
+    "gemma3n": _gemma3n,
+    "gemma3n_text": _gemma3n,
+    "gemma4": _gemma4,
+    "gemma4_text": _gemma4,
+    "llama4": _llama4,
+    "mimo_v2_flash": _mimo,
+    "step3p5": _step,
+}
+
+
+def latent_layer(config: Config) -> LayerCache:
+    """Multi-head latent attention: one latent and one rotated key for all heads."""
+    return LayerCache("full", size(config, "kv_lora_rank") + size(config, "qk_rope_head_dim"))
+
+
+def _latent(config: Config) -> list[LayerCache]:
+    return [latent_layer(config)] * size(config, "num_hidden_layers", "num_layers")
+
+
+def _unfolded(config: Config) -> list[LayerCache]:
+    """Latent attention whose implementation caches every head's own key and value."""
+    key = size(config, "qk_nope_head_dim") + size(config, "qk_rope_head_dim")
+    value = size(config, "v_head_dim", default=size(config, "hidden_size") // size(config, "num_attention_heads"))
+    return [LayerCache("full", size(config, "num_attention_heads") * (key + value))] * size(config, "num_hidden_layers")
+
+
+def _indexed(config: Config) -> list[LayerCache]:
+    """DeepSeek's sparse attention: the indexer keeps a key (and, in mlx-lm, room for a value) per token besides."""
+    layer = latent_layer(config)
+    return [layer._replace(width=layer.width + 2 * size(config, "index_head_dim"))] * size(config, "num_hidden_layers")
+
+
+def _twice(config: Config) -> list[LayerCache]:
+    """Two attentions a layer."""
+    return [latent_layer(config)] * (2 * size(config, "num_layers", "num_hidden_layers"))
+
+
+_LATENT: dict[str, Planner] = {
+    "deepseek_v2": _unfolded,
+    "minicpm3": _unfolded,
+    "youtu_llm": _unfolded,
+    "deepseek_v3": _latent,
+    "kimi_k2": _latent,
+    "mistral4": _latent,
+    "glm4_moe_lite": _latent,
+    "deepseek_v32": _indexed,
+    "glm_moe_dsa": _indexed,
+    "longcat_flash": _twice,
+}
+
+# Keys and values of every token in every layer, `num_key_value_heads` heads of `head_dim`.
+PLAIN = frozenset(
+    """Klear apertus bailing_moe bitnet cohere dbrx deepseek dots1 ernie4_5 ernie4_5_moe exaone gemma gemma2 glm glm4
+    glm4_moe gpt2 gpt_bigcode gpt_neox granite granitemoe helium hunyuan hunyuan_v1_dense internlm2 internlm3 lille-130m
+    mimo minicpm minimax mixtral nemotron olmo olmo2 olmoe phi phi3 phimoe phixtral qwen qwen2 qwen2_moe qwen3
+    qwen3_moe seed_oss smollm3 solar_open stablelm starcoder2 telechat3""".split()
+)
