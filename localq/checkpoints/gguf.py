@@ -174,7 +174,8 @@ class GGUFCheckpoint(Checkpoint):
             self.unsupported = f"{self.path} holds no tensors: a vocabulary, not a model."
             return
         from localq.checkpoints.config import config_from_gguf
-        from localq.checkpoints.names import map_tensors
+        from localq.checkpoints.keys import ModelKeys
+        from localq.checkpoints.names import map_tensors, predicts_ahead
 
         weights = self._without_scales()
         try:
@@ -184,6 +185,8 @@ class GGUFCheckpoint(Checkpoint):
             self.architecture, self.unsupported = architecture, str(error)
             return
         self._sources = sources
+        keys = ModelKeys(architecture, self.metadata, weights)
+        self.unused = {name: "predicts further tokens" for name in weights if predicts_ahead(keys, name)}
 
     def _without_scales(self) -> dict[str, GGUFTensor]:
         """The tensors less those that belong to an nvfp4 tensor as its second scale or its activation scale."""
@@ -216,6 +219,8 @@ class GGUFCheckpoint(Checkpoint):
             return self.file_data.packed(name)
         source = self._sources[name]
         tensor = self.file_data.packed(source.tensor)
+        if source.join is not None:
+            tensor = source.join(tensor, *(self.file_data.packed(other) for other in source.others))
         if source.change is not None:
             tensor = source.change(tensor)
         assert tensor.shape == source.shape, f"{name}: {tensor.shape} came out of the map that says {source.shape}"

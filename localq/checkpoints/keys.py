@@ -54,7 +54,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_scale": (0.0, 1.0),
     "residual_scale": (0.0, 1.0),
     "embedding_scale": (0.0, 1.0),
-    "nextn_predict_layers": (0,),
     "pooling_type": (0,),
     "use_parallel_residual": (False,),
 }
@@ -148,6 +147,16 @@ class ModelKeys:
 
     @property
     def layers(self) -> int:
+        """Number of layers: the blocks less those at the end that predict further tokens (`nextn_predict_layers`)."""
+        ahead = self.integer("nextn_predict_layers", 0)
+        if ahead >= self.blocks:
+            raise CheckpointError(
+                f"'{self.architecture}.nextn_predict_layers' is {ahead} of {self.blocks} blocks; one must be left."
+            )
+        return self.blocks - ahead
+
+    @property
+    def blocks(self) -> int:
         """Number of blocks; each has at least one tensor, so a larger count is a lie."""
         count = self.integer("block_count")
         if not 0 < count <= len(self.tensors):

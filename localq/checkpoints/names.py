@@ -36,6 +36,8 @@ class Source(NamedTuple):
         format: stored ggml type (name in FORMATS).
         nbytes: stored bytes of this tensor alone (an expert's share of its stack).
         change: applied to the stored tensor on access; None where it is taken as it is.
+        others: further stored tensors that one matrix is put together from; `join` gets all of them, before `change`.
+        join: how; None where there are no others.
     """
 
     tensor: str
@@ -43,6 +45,8 @@ class Source(NamedTuple):
     format: str
     nbytes: int
     change: Change | None
+    others: tuple[str, ...] = ()
+    join: Callable[..., PackedTensor] | None = None
 
 
 def map_tensors(architecture: str, metadata: Mapping[str, Any], tensors: Mapping[str, Stored]) -> dict[str, Source]:
@@ -61,6 +65,8 @@ def map_tensors(architecture: str, metadata: Mapping[str, Any], tensors: Mapping
     keys = ModelKeys(architecture, metadata, tensors)
     entry = find(keys)
     pieces = _pieces(keys, entry)
+    if entry.prepare is not None:
+        entry.prepare(keys, pieces)
     found: dict[str, Source] = {}
     for pattern, target in entry.names.items():
         name = target if isinstance(target, Name) else Name(target)
@@ -132,11 +138,20 @@ def _numbered(stored: str, expert: int) -> str:
     return f"{stem.removesuffix('_exps')}.{expert}.{kind}"
 
 
+def predicts_ahead(keys: ModelKeys, name: str) -> bool:
+    """Whether a tensor belongs to the blocks after the last layer that guess further tokens (multi-token prediction).
+
+    They make no difference to the logits; mlx-lm drops them, llama.cpp keeps them for drafting.
+    """
+    block = name.split(".", 2)[1] if name.startswith("blk.") else ""
+    return block.isdecimal() and len(block) < 9 and keys.layers <= int(block) < keys.blocks
+
+
 def _pieces(keys: ModelKeys, entry: Architecture) -> dict[str, Source]:
     """Every weight of the file under the name the table uses, fused tensors cut where the table wants them apart."""
     pieces: dict[str, Source] = {}
     for name, stored in keys.tensors.items():
-        if name in entry.consumed:
+        if name in entry.consumed or predicts_ahead(keys, name):
             continue
         whole = Source(name, tuple(stored.shape), stored.type.name, stored.nbytes, None)
         cuts = _cuts(keys, entry, name, whole.shape)

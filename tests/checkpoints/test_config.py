@@ -107,7 +107,6 @@ REFUSED = {
     "scale": ("Llama-2-7B", {"attention__scale": 0.1}, "llama.attention.scale = 0.1"),
     "cap": ("gemma-3-1b", {"final_logit_softcapping": 30.0}, "gemma3.final_logit_softcapping"),
     "bidirectional": ("Qwen3-0.6B", {"attention__causal": False}, "qwen3.attention.causal = False"),
-    "mtp": ("Qwen3-0.6B", {"nextn_predict_layers": 1}, "qwen3.nextn_predict_layers = 1"),
     "shared expert": ("Qwen3-30B-A3B", {"expert_shared_count": 1}, "qwen3moe.expert_shared_count"),
     "sigmoid router": ("Qwen3-30B-A3B", {"expert_gating_func": 2}, "qwen3moe.expert_gating_func"),
     "rope type": ("Qwen3-0.6B", {"rope__scaling__type": "dynamic", "rope__scaling__factor": 2.0}, "'dynamic'"),

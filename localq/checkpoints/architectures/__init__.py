@@ -15,6 +15,7 @@ from localq.errors import UnsupportedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from localq.checkpoints.keys import ModelKeys
+    from localq.checkpoints.names import Source
     from localq.formats.base import PackedTensor
 
     Change = Callable[[PackedTensor], PackedTensor]
@@ -45,6 +46,8 @@ class Architecture(NamedTuple):
         config: a Hugging Face style config from the keys.
         consumed: GGUF tensors that are no weights; `config` reads them (rope factors).
         with_experts: the entry that holds instead when the file counts experts.
+        choose: picks among several entries where one GGUF name stands for more than one `model_type`.
+        prepare: brings the file's tensors into the one form the table names (halves of one matrix joined).
     """
 
     model_type: str
@@ -52,6 +55,8 @@ class Architecture(NamedTuple):
     config: Callable[[ModelKeys], dict[str, Any]]
     consumed: tuple[str, ...] = ()
     with_experts: Architecture | None = None
+    choose: Callable[[ModelKeys], Architecture] | None = None
+    prepare: Callable[[ModelKeys, dict[str, Source]], None] | None = None
 
 
 def supported() -> list[str]:
@@ -79,7 +84,7 @@ def find(keys: ModelKeys) -> Architecture:
     entry = _load(keys.architecture)
     if entry.with_experts is not None and keys.integer("expert_count", 0) > 0:
         return entry.with_experts
-    return entry
+    return entry if entry.choose is None else entry.choose(keys)
 
 
 def _load(architecture: str) -> Architecture:
