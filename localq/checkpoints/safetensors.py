@@ -60,7 +60,8 @@ class SafetensorsCheckpoint(Checkpoint):
         self.config = self._json("config.json")
         self.architecture = self._architecture()
         self.quantization = self._quantization()
-        self._modules, self.unused = self._group()
+        self._modules, self._idle = self._group()
+        self.unused = self._idle
         self._known: dict[str, Match] = {}
         rules = self._rules()
         self.specs = {name: self._spec(module, rules) for name, module in self._modules.items()}
@@ -164,7 +165,7 @@ class SafetensorsCheckpoint(Checkpoint):
             self._known[module.name] = found
             wanted = wanted_parts(*found) if len(arrays) > 1 else set(arrays)
             idle = {stored for suffix, stored in module.parts.items() if suffix not in wanted}
-            self.unused |= dict.fromkeys(idle, f"not needed for {found[0].name} weights")
+            self._idle |= dict.fromkeys(idle, f"not needed for {found[0].name} weights")
             return TensorSpec(module.name, found[0].name, found[1], nbytes)
         if len(arrays) == 1 and not module.name.endswith("weight"):
             return TensorSpec(

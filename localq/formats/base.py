@@ -20,6 +20,7 @@ from localq.formats.ggml_types import GGML_BY_NAME
 
 Array = NDArray[Any]
 Exactness = Literal["exact", "rounded", "requantised"]
+EXACTNESS: tuple[Exactness, ...] = ("exact", "rounded", "requantised")  # the better first
 
 _REGISTRY: dict[str, type[Format]] = {}
 _VARIANTS: dict[str, type[Format]] = {}

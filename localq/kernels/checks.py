@@ -46,7 +46,8 @@ def check_all(formats: Iterable[type[Format]] | None = None, dtype: mx.Dtype | N
 
     dtype = dtype or registry.activation_dtype(None)
     for fmt in FORMATS.values() if formats is None else formats:
-        yield from check_format(fmt, dtype)
+        for example in fmt.examples():
+            yield from check_format(example, dtype)
 
 
 def check_format(fmt: type[Format], dtype: mx.Dtype) -> Iterator[KernelCheck]:
@@ -92,7 +93,7 @@ def random_tensor(fmt: type[Format], shape: tuple[int, int], rng: np.random.Gene
     weights = rng.standard_normal(shape).astype(np.float32)
     if fmt.family == "mlx":
         return _packed_by_mlx(fmt, weights)
-    return fmt.quantize(weights)
+    return fmt.sample(shape, rng)
 
 
 def _random_blocks(fmt: type[GGMLFormat], shape: tuple[int, int], rng: np.random.Generator) -> PackedTensor:

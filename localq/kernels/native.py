@@ -3,14 +3,16 @@
 `Format.to_native` says how a tensor is written in a mode of MLX's. Two traps are handled here. Scales of another
 dtype than half-precision activations make MLX return float32 and cast on every call: they are cast once, where the
 cast loses nothing, and become float32 otherwise. (For float32 activations they stay 16-bit as stored: the result is
-float32 either way, and wider ones would add a tenth to a 4-bit model.) And nvfp4's second, per-tensor scale has no
-place in `quantized_matmul`: it multiplies the output.
+float32 either way, and wider ones would add a tenth to a 4-bit model.) And what `quantized_matmul` has no place for
+is done around it: a second scale multiplies the output, a scale or an order of the inputs is applied before.
+
+`many`, where it is given, is the same weights for the reference, which is faster on a CPU with many tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -18,7 +20,9 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Format, Native, PackedTensor
+from localq.formats import find
+from localq.formats.base import EXACTNESS, Exactness, Native, PackedTensor
+from localq.kernels import reference
 from localq.kernels.residency import release
 
 NAME = "native"
@@ -27,7 +31,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class NativeWeight:
-    """A weight in MLX memory: `[..., out, in]` in a mode of MLX's, or plain floats (`mode` "dense")."""
+    """A weight in MLX memory: `[..., out, in]` in a mode of MLX's, or plain floats (`mode` "dense").
+
+    `multiplier` is per matrix (`weight.shape[:-2]`) or per row (`weight.shape[:-1]`); `input_order` and `input_scale`
+    are `[in]`, see `Native`; stacks have neither.
+    """
 
     mode: str
     bits: int
@@ -35,65 +43,125 @@ class NativeWeight:
     weight: mx.array
     scales: mx.array | None = None
     biases: mx.array | None = None
-    multiplier: mx.array | None = None  # per matrix: () or [n]
+    multiplier: mx.array | None = None
+    input_order: mx.array | None = None
+    input_scale: mx.array | None = None
+    exactness: Exactness = "exact"
+    error: float = 0.0
 
     @property
     def arrays(self) -> list[mx.array]:
         """Every array it holds."""
-        return [a for a in (self.weight, self.scales, self.biases, self.multiplier) if a is not None]
+        every = (self.weight, self.scales, self.biases, self.multiplier, self.input_order, self.input_scale)
+        return [a for a in every if a is not None]
+
+    @property
+    def per_row(self) -> bool:
+        """Whether the multiplier is one number for each row, not for each matrix."""
+        return self.multiplier is not None and self.multiplier.ndim == self.weight.ndim - 1
+
+    @property
+    def way(self) -> str:
+        """In words: "affine 4-bit g128 x channel scale"."""
+        size = f" {self.bits}-bit g{self.group_size}" if self.mode == "affine" else ""
+        scale = "" if self.multiplier is None else " x channel scale" if self.per_row else " x matrix scale"
+        inputs = (" of scaled inputs" if self.input_scale is not None else "") + (
+            " of reordered inputs" if self.input_order is not None else ""
+        )
+        return f"{self.mode}{size}{scale}{inputs}"
 
     def keywords(self) -> dict[str, Any]:
         """What every quantised operation of MLX wants to know besides the arrays."""
         return {"group_size": self.group_size, "bits": self.bits, "mode": self.mode}
 
+    def inputs(self, x: mx.array) -> mx.array:
+        """`x [..., in]` as the stored columns want it."""
+        if self.input_scale is not None:
+            x = (x * self.input_scale).astype(x.dtype)
+        return x if self.input_order is None else mx.take(x, self.input_order, axis=-1)
+
+    def columns(self, y: mx.array) -> mx.array:
+        """`y [..., stored columns]` in the order and scale of the inputs: what `inputs` does, from the other side."""
+        if self.input_order is not None:
+            y = mx.take(y, mx.argsort(self.input_order), axis=-1)
+        return y if self.input_scale is None else y * self.input_scale
+
 
 def holds(t: PackedTensor) -> bool:
-    """Whether MLX can multiply this tensor without decoding it first."""
-    return t.format.family == "float" or t.format.to_native(t) is not None
+    """Whether MLX may multiply this tensor without decoding it first; `prepare` knows for sure."""
+    return t.format.family == "float" or t.format.has_native(t)
 
 
-def prepare(t: PackedTensor, dtype: mx.Dtype) -> NativeWeight:
-    """Copy a weight `[..., out, in]` into MLX memory in the mode that holds it, its file pages given back."""
+def prepare(t: PackedTensor, dtype: mx.Dtype) -> NativeWeight | None:
+    """Copy a weight `[..., out, in]` into MLX memory in the mode that holds it, its file pages given back.
+
+    None where no mode of MLX's holds these very values.
+    """
     placed = _dense(t, dtype) if t.format.family == "float" else _quantised(t, dtype)
+    if placed is None:
+        return None
     mx.eval(placed.arrays)
     for part in t.parts.values():
         release(part)
     return placed
 
 
-def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> NativeWeight:
-    """A stack of matrices `[out, in]` of one format as `[n, out, in]`."""
-    each = [prepare(t, dtype) for t in tensors]
+def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> NativeWeight | None:
+    """A stack of matrices `[out, in]` of one format as `[n, out, in]`; None where no mode of MLX's holds them all.
 
-    def stacked(field: str) -> mx.array | None:
-        arrays = [getattr(weight, field) for weight in each]
-        if all(a is None for a in arrays):
+    Matrices that want their inputs scaled or reordered, each in its own way, make no stack.
+    """
+    each: list[NativeWeight] = []
+    for t in tensors:
+        one = prepare(t, dtype)
+        if one is None or one.input_order is not None or one.input_scale is not None:
             return None
-        return mx.stack([mx.array(1.0) if a is None else a for a in arrays])
-
+        each.append(one)
+    if len({(w.mode, w.bits, w.group_size) for w in each}) != 1:
+        return None
     first = each[0]
-    weight = stacked("weight")
-    assert weight is not None
-    stack = NativeWeight(
-        first.mode, first.bits, first.group_size, weight, stacked("scales"), stacked("biases"), stacked("multiplier")
+    stack = replace(
+        first,
+        weight=mx.stack([w.weight for w in each]),
+        scales=None if first.scales is None else mx.stack([w.scales for w in each if w.scales is not None]),
+        biases=None if first.biases is None else mx.stack([w.biases for w in each if w.biases is not None]),
+        multiplier=_stacked([w.multiplier for w in each]),
+        exactness=max((w.exactness for w in each), key=EXACTNESS.index),
+        error=max(w.error for w in each),
     )
     mx.eval(stack.arrays)
     return stack
 
 
-def matmul(x: mx.array, w: NativeWeight) -> mx.array:
+def _stacked(multipliers: list[mx.array | None]) -> mx.array | None:
+    """Multipliers of matrices as one of their stack; where some are per row, all become so."""
+    given = [m for m in multipliers if m is not None]
+    if not given:
+        return None
+    shape = max((m.shape for m in given), key=len)
+    return mx.stack([mx.broadcast_to(mx.array(1.0) if m is None else m, shape) for m in multipliers])
+
+
+def matmul(x: mx.array, w: NativeWeight, many: PackedTensor | None = None) -> mx.array:
     """`x [..., in] @ w [out, in].T -> [..., out]` in x's dtype."""
-    return _product(x, w, transpose=True)
+    inputs = w.inputs(x)
+    y = _product(inputs, w, transpose=True) if many is None else reference.matmul(inputs, many)
+    return _scaled(y, w.multiplier, x.dtype)
 
 
-def transposed(x: mx.array, w: NativeWeight) -> mx.array:
+def transposed(x: mx.array, w: NativeWeight, many: PackedTensor | None = None) -> mx.array:
     """`x [..., out] @ w [out, in] -> [..., in]` in x's dtype."""
-    return _product(x, w, transpose=False)
+    inputs = _scaled(x, w.multiplier, x.dtype) if w.per_row else x
+    y = _product(inputs, w, transpose=False) if many is None else reference.transposed(inputs, many)
+    return _scaled(w.columns(y), None if w.per_row else w.multiplier, x.dtype)
 
 
-def multi(x: mx.array, w: NativeWeight, transpose: bool) -> mx.array:
+def multi(x: mx.array, w: NativeWeight, transpose: bool, many: Sequence[PackedTensor] | None = None) -> mx.array:
     """Per head: `x [..., heads, m, k]` times `w [heads, out, in]`, transposed or as stored."""
-    return _product(x, w, transpose)
+    m = None if w.multiplier is None else w.multiplier[:, None] if w.per_row else w.multiplier[:, None, None]
+    inputs = _scaled(x, m, x.dtype) if w.per_row and not transpose else x
+    y = _product(inputs, w, transpose) if many is None else reference.multi(inputs, many, transpose)
+    return _scaled(y, None if inputs is not x else m, x.dtype)
 
 
 def embedding(ids: mx.array, w: NativeWeight, dtype: mx.Dtype) -> mx.array:
@@ -103,52 +171,76 @@ def embedding(ids: mx.array, w: NativeWeight, dtype: mx.Dtype) -> mx.array:
     biases = None if w.biases is None else w.biases[ids]
     assert w.scales is not None
     rows = mx.dequantize(w.weight[ids], w.scales[ids], biases, **w.keywords(), dtype=_row_dtype(w, dtype))
-    return (rows if w.multiplier is None else rows * w.multiplier).astype(dtype)
+    multiplier = w.multiplier[ids][..., None] if w.per_row and w.multiplier is not None else w.multiplier
+    return _scaled(w.columns(rows), multiplier, dtype)
 
 
-def gather(x: mx.array, w: NativeWeight, indices: mx.array, in_order: bool) -> mx.array:
+def gather(
+    x: mx.array, w: NativeWeight, indices: mx.array, in_order: bool, many: Sequence[PackedTensor] | None = None
+) -> mx.array:
     """Each `x [*batch, m, in]` times the expert its index names -> `[*indices.shape, m, out]`."""
-    if w.mode == "dense":
-        return mx.gather_mm(x, w.weight.swapaxes(-1, -2), rhs_indices=indices, sorted_indices=in_order)
-    assert w.scales is not None
-    y = mx.gather_qmm(
-        x, w.weight, w.scales, w.biases, rhs_indices=indices, transpose=True, sorted_indices=in_order, **w.keywords()
-    )
-    if w.multiplier is not None:
-        y = y * w.multiplier[indices][..., None, None]
-    return y.astype(x.dtype)
+    if many is not None:
+        y = reference.gather(x, many, indices, in_order)
+    elif w.mode == "dense":
+        y = mx.gather_mm(x, w.weight.swapaxes(-1, -2), rhs_indices=indices, sorted_indices=in_order)
+    else:
+        assert w.scales is not None
+        y = mx.gather_qmm(
+            x,
+            w.weight,
+            w.scales,
+            w.biases,
+            rhs_indices=indices,
+            transpose=True,
+            sorted_indices=in_order,
+            **w.keywords(),
+        )
+    m = None if w.multiplier is None else w.multiplier[indices]
+    return _scaled(y, m if m is None else m[..., None, :] if w.per_row else m[..., None, None], x.dtype)
 
 
 def _product(x: mx.array, w: NativeWeight, transpose: bool) -> mx.array:
     if w.mode == "dense":
         return x @ (w.weight.swapaxes(-1, -2) if transpose else w.weight)
     assert w.scales is not None
-    y = mx.quantized_matmul(x, w.weight, w.scales, w.biases, transpose=transpose, **w.keywords())
-    if w.multiplier is not None:
-        y = y * (w.multiplier if w.multiplier.ndim == 0 else w.multiplier[:, None, None])
-    return y.astype(x.dtype)
+    y: mx.array = mx.quantized_matmul(x, w.weight, w.scales, w.biases, transpose=transpose, **w.keywords())
+    return y
+
+
+def _scaled(y: mx.array, multiplier: mx.array | None, dtype: mx.Dtype) -> mx.array:
+    return (y if multiplier is None else y * multiplier).astype(dtype)
 
 
 def _row_dtype(w: NativeWeight, dtype: mx.Dtype) -> mx.Dtype:
     """Decode in float32 where more arithmetic follows or the scales ask for it, else straight into `dtype`."""
-    return mx.float32 if w.multiplier is not None or w.biases is not None else dtype
+    more = w.multiplier is not None or w.input_scale is not None or w.biases is not None
+    return mx.float32 if more else dtype
 
 
 def _dense(t: PackedTensor, dtype: mx.Dtype) -> NativeWeight:
     return NativeWeight("dense", 0, 0, to_mx(t.parts["weight"]).astype(dtype))
 
 
-def _quantised(t: PackedTensor, dtype: mx.Dtype) -> NativeWeight:
+def _quantised(t: PackedTensor, dtype: mx.Dtype) -> NativeWeight | None:
     native = t.format.to_native(t)
-    assert native is not None, "the registry asks holds() first"
+    if native is None:
+        return None
     return NativeWeight(
         native.mode,
         native.bits,
         native.group_size,
         to_mx(native.weight),
         *_scales(native, dtype),
-        None if native.multiplier is None else mx.array(np.asarray(native.multiplier, np.float32)),
+        _optional(native.multiplier, np.float32),
+        _optional(native.input_order, np.int32),
+        _optional(native.input_scale, np.float32),
+        native.exactness,
+        native.error,
     )
+
+
+def _optional(a: Array | None, dtype: Any) -> mx.array | None:
+    return None if a is None else mx.array(np.asarray(a, dtype))
 
 
 def _scales(native: Native, dtype: mx.Dtype) -> tuple[mx.array, mx.array | None]:
@@ -166,15 +258,16 @@ def _scales(native: Native, dtype: mx.Dtype) -> tuple[mx.array, mx.array | None]
     return kept[0], kept[1] if len(kept) > 1 else None
 
 
-def views(fmt: type[Format], w: NativeWeight, shape: tuple[int, ...]) -> PackedTensor | None:
-    """The same tensor with its parts looking into MLX's memory, for the reference; None where a part was changed.
+def views(w: NativeWeight, shape: tuple[int, ...]) -> PackedTensor | None:
+    """The matrices alone (no multiplier, no inputs' order) in the format MLX defines, for the reference.
 
-    Only the formats MLX defines keep their parts as they are stored.
+    Its parts look into MLX's memory. None for dense weights.
     """
-    if fmt.family != "mlx" or w.multiplier is not None:
+    form = find(f"affine_{w.bits}bit_g{w.group_size}" if w.mode == "affine" else w.mode)
+    if form is None:
         return None
     arrays = {"weight": w.weight, "scales": w.scales, "biases": w.biases}
-    return PackedTensor(fmt, shape, {n: _to_numpy(a) for n, a in arrays.items() if a is not None})
+    return PackedTensor(form, shape, {n: _to_numpy(a) for n, a in arrays.items() if a is not None})
 
 
 def _to_numpy(a: mx.array) -> Array:

@@ -87,7 +87,8 @@ def multi(x: mx.array, heads: Sequence[PackedTensor], transpose: bool) -> mx.arr
 def row_blocks(t: PackedTensor, tokens: int) -> Iterator[tuple[slice, Floats]]:
     """`t [out, in]` decoded block by block for a product with `tokens` rows: (rows, float32 `[rows, in]`)."""
     block_bytes = FEW_BYTES if tokens <= FEW else MANY_BYTES
-    step = max(1, block_bytes // (4 * max(t.shape[-1], 1)))
+    multiple = t.format.row_multiple
+    step = max(1, block_bytes // (4 * max(t.shape[-1], 1) * multiple)) * multiple
     for start in range(0, t.shape[-2], step):
         rows = slice(start, min(start + step, t.shape[-2]))
         yield rows, t.rows(rows).dequantize()

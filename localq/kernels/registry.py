@@ -1,10 +1,11 @@
 """Which implementation multiplies a tensor: the one table of (op, format, device), and who decides.
 
     metal, cuda   MLX's own mode where `Format.to_native` has one, float formats as plain arrays, else the reference
-    cpu           MLX's own mode only for the formats MLX defines (they keep their size there) and only for a few
-                  tokens: its time grows with every token (measured at 2816 x 1024, 4 bits: 8 ms for one token, 3.4 s
-                  for 512, where the reference needs 36 and 130 ms). Else the reference: a ggml type in the nearest
-                  affine mode would need 11 to 20 % more memory, a 16-bit weight 10 to 40 times the time of float32
+    cpu           MLX's own mode only for formats that keep their size there (`Format.same_size`: MLX's, and those of
+                  safetensors files that say the same in another order) and only for a few tokens: its time grows
+                  with every token (measured at 2816 x 1024, 4 bits: 8 ms for one token, 3.4 s for 512, where the
+                  reference needs 36 and 130 ms). Else the reference: a ggml type in the nearest affine mode would
+                  need 11 to 20 % more memory, a 16-bit weight 10 to 40 times the time of float32
 
 `LOCALQ_KERNELS=reference|native` overrides it. Nothing here runs at import: the device is asked for on first use.
 A native mode is compared with the reference on rows of the first real tensor of its format, once per process; on
@@ -18,13 +19,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
 from localq.errors import LocalqError, UsageError
-from localq.formats.base import Format, PackedTensor
+from localq.formats.base import Exactness, Format, PackedTensor
 from localq.kernels import native, reference
 
 OPS = ("matmul", "transposed", "embedding", "gather", "multi")
@@ -61,16 +62,18 @@ def choose(op: str, fmt: type[Format], where: str) -> str:
     if wish:
         return wish
     if where == "cpu":
-        return "native" if fmt.family == "mlx" else "reference"
+        return "native" if fmt.same_size else "reference"
     return "native"
 
 
 def place(t: PackedTensor, dtype: mx.Dtype) -> Placed:
     """A matrix `[out, in]` where it will be multiplied, still packed, with activations of `dtype`."""
-    kernel = _settled(t, "matmul", dtype)
-    handle = kernel.prepare(t, dtype)
-    many = native.views(t.format, handle, t.shape) if kernel is native and device() == "cpu" else None
-    return Placed(kernel, handle, t.format.name, (t.shape[-2], t.shape[-1]), t.nbytes, many)
+    handle = native.prepare(t, dtype) if _settled(t, "matmul", dtype) is native else None
+    shape = (t.shape[-2], t.shape[-1])
+    if handle is None:
+        return Placed(reference, reference.prepare(t, dtype), t.format.name, shape, t.nbytes)
+    many = native.views(handle, t.shape) if device() == "cpu" else None
+    return Placed(native, handle, t.format.name, shape, t.nbytes, many)
 
 
 def place_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> PlacedStack:
@@ -78,15 +81,17 @@ def place_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> PlacedStack
     shapes = {t.shape for t in tensors}
     if len(shapes) != 1:
         raise LocalqError(f"The matrices of a stack have different shapes: {sorted(shapes)}.")
-    kernel: Any = reference
-    if len({t.format for t in tensors}) == 1:
-        kernel = _settled(tensors[0], "gather", dtype)
-    names = sorted({t.format.name for t in tensors})
-    shape = (len(tensors), *tensors[0].shape)
-    handle = kernel.prepare_stack(tensors, dtype)
-    views = native.views(tensors[0].format, handle, shape) if kernel is native and device() == "cpu" else None
+    one_format = len({t.format for t in tensors}) == 1
+    name = "+".join(sorted({t.format.name for t in tensors}))
+    shape, nbytes = (len(tensors), *tensors[0].shape), sum(t.nbytes for t in tensors)
+    handle = None
+    if one_format and _settled(tensors[0], "gather", dtype) is native:
+        handle = native.prepare_stack(tensors, dtype)
+    if handle is None:
+        return PlacedStack(reference, reference.prepare_stack(tensors, dtype), name, shape, nbytes)
+    views = native.views(handle, shape) if device() == "cpu" else None
     many = None if views is None else [views.matrix(i) for i in range(len(tensors))]
-    return PlacedStack(kernel, handle, "+".join(names), shape, sum(t.nbytes for t in tensors), many)
+    return PlacedStack(native, handle, name, shape, nbytes, many)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +105,22 @@ class Placed:
     nbytes: int  # as stored
     many: PackedTensor | None = None
 
+    @property
+    def ways(self) -> Ways:
+        """How it is computed, for the load report."""
+        return _ways(self.handle)
+
     def matmul(self, x: mx.array) -> mx.array:
         """`x [..., in] -> [..., out]`, in x's dtype."""
         if self.many is not None and x.size > CPU_TOKENS * x.shape[-1]:
-            return reference.matmul(x, self.many)
+            return native.matmul(x, self.handle, self.many)
         y: mx.array = self.kernel.matmul(x, self.handle)
         return y
 
     def transposed(self, x: mx.array) -> mx.array:
         """`x [..., out] -> [..., in]`, in x's dtype."""
         if self.many is not None and x.size > CPU_TOKENS * x.shape[-1]:
-            return reference.transposed(x, self.many)
+            return native.transposed(x, self.handle, self.many)
         y: mx.array = self.kernel.transposed(x, self.handle)
         return y
 
@@ -131,19 +141,38 @@ class PlacedStack:
     nbytes: int
     many: list[PackedTensor] | None = None
 
+    @property
+    def ways(self) -> Ways:
+        """How it is computed, for the load report."""
+        return _ways(self.handle)
+
     def gather(self, x: mx.array, indices: mx.array, in_order: bool) -> mx.array:
         """Each `x [*batch, m, in]` times the matrix its index names -> `[*indices.shape, m, out]`."""
         if self.many is not None and indices.size * x.shape[-2] > CPU_TOKENS * len(self.many):
-            return reference.gather(x, self.many, indices, in_order)
+            return native.gather(x, self.handle, indices, in_order, self.many)
         y: mx.array = self.kernel.gather(x, self.handle, indices, in_order)
         return y
 
     def multi(self, x: mx.array, transpose: bool) -> mx.array:
         """`x [..., n, m, in]` times each matrix transposed, or `[..., n, m, out]` times each as stored."""
         if self.many is not None and x.size > CPU_TOKENS * x.shape[-1] * len(self.many):
-            return reference.multi(x, self.many, transpose)
+            return native.multi(x, self.handle, transpose, self.many)
         y: mx.array = self.kernel.multi(x, self.handle, transpose)
         return y
+
+
+class Ways(NamedTuple):
+    """How a placed tensor is computed; `error` is the repack's largest, in quantisation steps."""
+
+    way: str
+    exactness: Exactness
+    error: float
+
+
+def _ways(handle: Any) -> Ways:
+    if isinstance(handle, native.NativeWeight):
+        return Ways(f"native {handle.way}", handle.exactness, handle.error)
+    return Ways("reference", "exact", 0.0)
 
 
 def _settled(t: PackedTensor, op: str, dtype: mx.Dtype) -> Any:
@@ -155,7 +184,7 @@ def _settled(t: PackedTensor, op: str, dtype: mx.Dtype) -> Any:
     key = (where, t.format.name)
     if key not in _VERDICTS:
         verdict = _agrees(t, dtype)
-        if verdict is None:  # rows of zeros say nothing: multiply natively, look again at the next tensor
+        if verdict is None:  # rows of zeros say nothing: multiply natively if possible, look again at the next tensor
             return native
         _VERDICTS[key] = verdict
         if not verdict:
@@ -183,8 +212,10 @@ def _agrees(t: PackedTensor, dtype: mx.Dtype) -> bool | None:
     sample = t.rows(slice(0, 64)) if len(t.shape) == 2 else t.matrix(0).rows(slice(0, 64))
     x = mx.array(np.random.default_rng(0).standard_normal((4, sample.shape[-1])).astype(np.float32)).astype(dtype)
     want = np.asarray(reference.matmul(x, sample).astype(mx.float32))
-    got = np.asarray(native.matmul(x, native.prepare(sample, dtype)).astype(mx.float32))
     size = float(np.sqrt(np.mean(want**2)))
-    if size == 0:
+    weight = native.prepare(sample, dtype)
+    if size == 0 or weight is None:
         return None
-    return bool(np.sqrt(np.mean((got - want) ** 2)) <= tolerance(dtype, device()) * size)
+    got = np.asarray(native.matmul(x, weight).astype(mx.float32))
+    allowed = max(tolerance(dtype, device()), 0.0 if weight.exactness == "exact" else 1e-2)
+    return bool(np.sqrt(np.mean((got - want) ** 2)) <= allowed * size)

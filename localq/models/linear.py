@@ -76,6 +76,11 @@ class PackedLinear(_Layer):
         if bias is not None:
             self.bias = bias
 
+    @property
+    def placed(self) -> list[registry.Placed]:
+        """The packed weights of this layer."""
+        return self.rows.placed
+
     def _extra_repr(self) -> str:
         out_features, in_features = self.rows.shape
         return f"in_features={in_features}, out_features={out_features}, format={self.rows.formats}"
@@ -94,6 +99,11 @@ class PackedEmbedding(_Layer):
         super().__init__()
         self.dtype = dtype
         self.table = registry.place(table, dtype)
+
+    @property
+    def placed(self) -> list[registry.Placed]:
+        """The packed weights of this layer."""
+        return [self.table]
 
     def _extra_repr(self) -> str:
         rows, dims = self.table.shape
@@ -117,6 +127,11 @@ class PackedSwitchLinear(_Layer):
         self.experts = registry.place_stack(experts, dtype)
         if bias is not None:
             self.bias = bias  # [n, out]
+
+    @property
+    def placed(self) -> list[registry.PlacedStack]:
+        """The packed weights of this layer."""
+        return [self.experts]
 
     def _extra_repr(self) -> str:
         return f"experts, out_features, in_features={self.experts.shape}, format={self.experts.format}"
@@ -152,6 +167,11 @@ class PackedMultiLinear(_Layer):
         super().__init__()
         self.heads = registry.place_stack(heads, dtype)
         self.swapped = swapped
+
+    @property
+    def placed(self) -> list[registry.PlacedStack]:
+        """The packed weights of this layer."""
+        return [self.heads]
 
     def _extra_repr(self) -> str:
         return f"heads={self.heads.shape}, swapped={self.swapped}, format={self.heads.format}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +26,11 @@ from localq.kernels import registry
 from localq.models.architecture import build, check_config, decoded_first, read_directly
 from localq.models.linear import PackedEmbedding, PackedLinear, PackedMultiLinear, PackedSwitchLinear
 from localq.models.provenance import Ledger, Traced
+from localq.models.report import report
 
 
 def load_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> tuple[Module, dict[str, Any]]:
-    """The model of a checkpoint, its weights still packed, and its config.
+    """The model of a checkpoint, its weights still packed, and its config; `model.report` says what became of them.
 
     Args:
         checkpoint: opened; stays mapped as long as the model lives, also after `close()`.
@@ -45,12 +45,16 @@ def load_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> tuple[M
         own = checkpoint.metadata.get("general.architecture") if checkpoint.container == "gguf" else None
         what = f"is a GGUF of the architecture '{own}', for which localq has no names" if own else "has no config"
         raise UnsupportedError(f"'{checkpoint.path}' {what}; it can be read, not run.")
+    if checkpoint.unsupported:
+        raise UnsupportedError(checkpoint.unsupported)
     check_config(config, checkpoint.specs)
     model = build(config)
     load = _Load(model, str(config["model_type"]), dtype or _activation_dtype(checkpoint), Ledger())
     given = load.sanitized(checkpoint)
+    idle = load.drop_zero_biases(given, checkpoint)
     load.check(given)
-    load.place(given)
+    dense = load.place(given)
+    model.report = report(model, dense, {**checkpoint.unused, **idle})
     model.eval()
     model.freeze()
     mx.eval(model.parameters())
@@ -67,7 +71,7 @@ def _activation_dtype(checkpoint: Checkpoint) -> mx.Dtype:
 
 
 DENSE_BYTES = 64 << 20  # float32 size up to which a packed parameter outside the known layers is decoded
-Given = Mapping[str, Traced | mx.array]
+Given = dict[str, Traced | mx.array]
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class _Load:
                     f"{type(error).__name__}: {error}."
                 ) from error
         wanted = self._wanted()
-        given: dict[str, Traced | mx.array] = {}
+        given: Given = {}
         for name, value in shown.items():
             # Stacked experts are bare parameters in some Hugging Face models: `experts.gate_up_proj`, no `.weight`.
             path = name if name in wanted or f"{name}.weight" not in wanted else f"{name}.weight"
@@ -144,8 +148,19 @@ class _Load:
         *lead, rows = value.rows.shape
         return (*lead, *widths, rows) if value.swapped else (*lead, rows, *widths)
 
-    def place(self, given: Given) -> None:
-        """Replace the layers that can hold packed weights, deliver the rest dense."""
+    def drop_zero_biases(self, given: Given, checkpoint: Checkpoint) -> dict[str, str]:
+        """Old GPTQ files give every layer a bias, of zeros where the architecture has none: such ones mean nothing."""
+        wanted, idle = self._wanted(), {}
+        for path in sorted(given.keys() - wanted.keys()):
+            value, weight = given[path], f"{path.removesuffix('bias')}weight"
+            if path.endswith(".bias") and isinstance(value, mx.array) and isinstance(given.get(weight), Traced):
+                if not mx.any(value != 0).item():
+                    idle[path] = "a bias of zeros, which the architecture has not"
+                    del given[path]
+        return idle
+
+    def place(self, given: Given) -> list[str]:
+        """Replace the layers that can hold packed weights, deliver the rest dense: their paths."""
         rest = dict(given)
         for path, module in list(self.model.named_modules()):
             value = rest.get(f"{path}.weight")
@@ -162,6 +177,7 @@ class _Load:
             self._check_dense(path, left)
         dense = [(path, self._dense(path, left)) for path, left in rest.items()]
         self.model.update(tree_unflatten(dense))
+        return list(rest)
 
     def _twin(self, path: str, module: Module, value: Traced, bias: mx.array | None) -> Module:
         if isinstance(module, Linear):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -119,21 +118,15 @@ def _flat_stack(t: PackedTensor) -> PackedTensor:
     if lead < 2:
         return t
     count = math.prod(t.shape[:-2])
-    parts = {name: p.reshape(count, *p.shape[lead:]) for name, p in t.parts.items()}
+    parts = {name: p.reshape(count, *p.shape[lead:]) for name, p in t.parts.items()}  # every part once a matrix
     return PackedTensor(t.format, (count, *t.shape[-2:]), parts)
 
 
 def _joined(pieces: Sequence[PackedTensor]) -> PackedTensor:
     """Pieces of one format as one matrix, their packed rows copied; per-matrix parts (a second scale) must agree."""
-    first = pieces[0]
-    parts: dict[str, Any] = {}
-    for name, part in first.parts.items():
-        others = [p.parts.get(name) for p in pieces] if len({p.format for p in pieces}) == 1 else []
-        if others and part.ndim > 0 and part.shape[0] == first.shape[0]:
-            parts[name] = np.concatenate([o for o in others if o is not None])
-        elif others and all(o is not None and np.array_equal(o, part) for o in others):
-            parts[name] = part
-        else:
-            formats = ", ".join(sorted({p.format.name for p in pieces}))
-            raise UnsupportedError(f"One expert is made of rows of {len(pieces)} tensors ({formats}) that do not join.")
-    return PackedTensor(first.format, (sum(p.shape[0] for p in pieces), first.shape[1]), parts)
+    formats = {p.format for p in pieces}
+    joined = pieces[0].format.join_rows(pieces) if len(formats) == 1 else None
+    if joined is None:
+        names = ", ".join(sorted(f.name for f in formats))
+        raise UnsupportedError(f"One expert is made of rows of {len(pieces)} tensors ({names}) that do not join.")
+    return joined
