@@ -81,7 +81,7 @@ def decoder(
             f"'{keys.architecture}.rope.dimension_count' is {rotated}, but a head has {head_dim} dimensions; "
             f"localq rotates whole heads in this architecture."
         )
-    vocab, hidden = _embedding(keys)
+    vocab, hidden = embedding(keys)
     config: dict[str, Any] = {
         "hidden_size": hidden,
         "num_hidden_layers": keys.layers,
@@ -122,7 +122,8 @@ def sliding_layers(keys: ModelKeys, period: int) -> list[bool]:
     return [period > 1 and i % period < period - 1 for i in range(keys.layers)]
 
 
-def _embedding(keys: ModelKeys) -> tuple[int, int]:
+def embedding(keys: ModelKeys) -> tuple[int, int]:
+    """Vocabulary and width of the embedding, checked against each other."""
     shape = keys.shape("token_embd.weight")
     if len(shape) != 2 or shape[1] != keys.hidden:
         raise CheckpointError(

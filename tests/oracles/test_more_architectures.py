@@ -1,0 +1,72 @@
+"""The architectures beyond the first ones: localq's logits against llama.cpp's, and one model in two containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import localq
+from localq.checkpoints.detect import open_checkpoint
+from tests.factories import ggml, mla, more
+from tests.oracles import second_engine
+from tests.oracles.golden import IDS
+
+CASES = {**mla.CASES}
+CONTAINERS = 1e-4
+CHUNKS = 1e-4
+
+pytestmark = pytest.mark.skipif(not ggml.available(), reason="llama-cpp-python (extra `llama`) is the second engine")
+
+
+def share(found: NDArray[np.float32], right: NDArray[np.float32]) -> float:
+    """Largest difference as a share of the range of the right logits."""
+    assert found.shape == right.shape and np.isfinite(found).all()
+    return float(np.abs(found - right).max() / (right.max() - right.min()))
+
+
+def in_pieces(model: Any) -> NDArray[np.float32]:
+    """Logits of IDS by prefill in two chunks and then token by token."""
+    from mlx_lm.models.cache import make_prompt_cache
+
+    cache = make_prompt_cache(model)
+    parts = [IDS[:9], IDS[9:16], *([one] for one in IDS[16:])]
+    return np.concatenate([np.array(model(mx.array([part]), cache=cache)[0]) for part in parts])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits_of_llama_cpp(name: str, tmp_path: Path) -> None:
+    """float32: all at once, in pieces; and types mixed inside a layer against the values ggml decodes."""
+    case = CASES[name]
+    model = more.make(name, case)
+    path = more.write(model, case, tmp_path / "f32.gguf")
+    right = second_engine.logits(path, IDS)
+    assert right.std() > 0.05 * (right.max() - right.min()) > 0
+    with localq.load(str(path), engine="mlx", context=64) as ours:
+        once = ours.logits(IDS)
+        assert share(once, right) < case.bound
+        assert share(in_pieces(ours.engine._model), once) < CHUNKS
+    packed, floats = more.pair(model, case, tmp_path)
+    with localq.load(str(packed), engine="mlx", context=64) as ours:
+        assert share(ours.logits(IDS), second_engine.logits(floats, IDS)) < case.bound
+        assert share(in_pieces(ours.engine._model), ours.logits(IDS)) < CHUNKS
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_both_containers_are_one_model(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    model = more.make(name, case)
+    path = more.write(model, case, tmp_path / "f32.gguf")
+    folder = more.write_folder(model, tmp_path / "hf")
+    with open_checkpoint(str(path)) as gguf, open_checkpoint(str(folder)) as hf:
+        assert gguf.unsupported is None, gguf.unsupported
+        assert set(gguf) == set(hf)
+        for tensor in hf:
+            assert gguf[tensor].shape == hf[tensor].shape, tensor
+            assert gguf[tensor].dequantize().tobytes() == hf[tensor].dequantize().tobytes(), tensor
+    with localq.load(str(path), engine="mlx", context=64) as a, localq.load(str(folder), engine="mlx", context=64) as b:
+        assert share(a.logits(IDS), b.logits(IDS)) < CONTAINERS
