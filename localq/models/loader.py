@@ -85,7 +85,7 @@ class _Load:
 
     def sanitized(self, checkpoint: Checkpoint) -> Given:
         """Parameter path -> rows it is made of, or its values where it has one axis or was declared dense."""
-        shown = {name: self._show(name, checkpoint[name]) for name in checkpoint}
+        shown = _whole({name: self._show(name, checkpoint[name]) for name in checkpoint})
         sanitize = getattr(self.model, "sanitize", None)
         if sanitize is not None:
             try:
@@ -221,6 +221,15 @@ class _Twins:
 
 
 _TWINS = _Twins()
+
+
+def _whole(shown: dict[str, mx.array]) -> dict[str, mx.array]:
+    """Matrices that a container holds in parts of different formats (`qkv_proj.parts.0.weight`), in one piece each."""
+    parts: dict[str, list[mx.array]] = {}
+    for name in sorted(name for name in shown if ".parts." in name):
+        stem, _, rest = name.partition(".parts.")
+        parts.setdefault(f"{stem}.{rest.partition('.')[2]}", []).append(shown.pop(name))
+    return {**shown, **{name: mx.concatenate(pieces, axis=0) for name, pieces in parts.items()}}
 
 
 def _multi_linear() -> type:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 import localq
 from localq.checkpoints.detect import open_checkpoint
-from tests.factories import ggml, mla, more
+from tests.factories import ggml, mla, more, other
 from tests.oracles import second_engine
 from tests.oracles.golden import IDS
 
-CASES = {**mla.CASES}
+CASES = {**mla.CASES, **other.CASES}
 CONTAINERS = 1e-4
 CHUNKS = 1e-4
 

@@ -56,7 +56,12 @@ SCALINGS = ("linear", "yarn", "llama3")
 
 
 def decoder(
-    keys: ModelKeys, *, scalings: tuple[str, ...] = SCALINGS, own_head_dim: bool = True, partial_rope: bool = False
+    keys: ModelKeys,
+    *,
+    scalings: tuple[str, ...] = SCALINGS,
+    own_head_dim: bool = True,
+    partial_rope: bool = False,
+    rms: bool = True,
 ) -> dict[str, Any]:
     """The config keys every decoder of this folder has.
 
@@ -65,6 +70,7 @@ def decoder(
         scalings: rope scalings the architecture's implementation computes; others are refused, not dropped.
         own_head_dim: a head's width may differ from hidden_size / heads.
         partial_rope: the model may rotate a part of each head (`partial_rotary_factor`).
+        rms: its norms are RMS norms (`rms_norm_eps`), else layer norms (`layer_norm_eps`).
 
     Raises:
         UnsupportedError: the file asks for more than these allow.
@@ -89,7 +95,7 @@ def decoder(
         "num_attention_heads": heads,
         "num_key_value_heads": keys.kv_heads,
         "head_dim": head_dim,
-        "rms_norm_eps": keys.number("attention.layer_norm_rms_epsilon"),
+        ("rms" if rms else "layer") + "_norm_eps": keys.number(f"attention.layer_norm_{'rms_' if rms else ''}epsilon"),
         "vocab_size": vocab,
         "max_position_embeddings": keys.integer("context_length"),
         "rope_theta": keys.number("rope.freq_base", 10000.0),
