@@ -1,0 +1,113 @@
+"""What AWQ's layouts share: names, facts, settings, the way into MLX's affine. No format of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.errors import CheckpointError
+from localq.formats.base import Array, Format, Native, PackedTensor
+from localq.formats.bits import pack
+from localq.formats.integers import affine, affine_bits, affine_group, dequantized, group_length, native_bits, one_of
+
+Read = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
+
+
+class Settings(NamedTuple):
+    """What the config says of one module."""
+
+    bits: int
+    group: int  # 0: the whole row
+    symmetric: bool
+
+
+class AWQFamily(Format):
+    """A layout of AWQ's; subclasses say where codes, scales and zeros lie (`layout`, `read`)."""
+
+    known_bits: ClassVar[tuple[int, ...]] = (4,)
+    stem: ClassVar[str] = ""  # the layout's name, with which those of its variants begin
+
+    def __init_subclass__(cls, *, name: str = "", **facts: Any) -> None:
+        always: dict[str, Any] = {}
+        if name:
+            always = {"family": "awq", "bits": 4, "group_size": 128, "bits_per_weight": 4.15625, "symmetric": False}
+            always |= {"scale": "16-bit float and integer zero point per group", "containers": ("safetensors",)}
+            always |= {"stem": name, "mains": ("qweight",), "scale_parts": ("scales",)}
+        super().__init_subclass__(name=name, **{**always, **facts})
+
+    @classmethod
+    def of(cls, bits: int, group: int, symmetric: bool = False) -> type[Format]:
+        """The variant of this width and group (0: the whole row)."""
+        stored = bits + (16 + bits) / (group or 4096)
+        return cls.variant(
+            f"{cls.stem}_{bits}bit_{f'g{group}' if group else 'row'}{'' if symmetric else '_asym'}",
+            bits=bits,
+            group_size=group,
+            symmetric=symmetric,
+            bits_per_weight=stored,
+            same_size=native_bits(bits, group or 4096, not symmetric) <= 1.1 * stored,
+        )
+
+    @classmethod
+    def group(cls, width: int) -> int:
+        """Weights that share a scale in rows of `width`."""
+        return min(cls.group_size or width, width)
+
+    @classmethod
+    def read(cls, t: PackedTensor) -> Read:
+        """Codes `[out, in]`, scales and zero points `[out, groups]` of a matrix."""
+        raise TypeError(f"{cls.__name__} defines no read")
+
+    @classmethod
+    def dequantize(cls, t: PackedTensor) -> NDArray[np.float32]:
+        if len(t.shape) > 2:
+            return np.stack([t.matrix(i).dequantize() for i in range(t.shape[0])])
+        return dequantized(*cls.read(t), None, cls.group(t.shape[-1]))
+
+    @classmethod
+    def has_native(cls, t: PackedTensor) -> bool:
+        return bool(affine_bits(int(cls.bits)) and affine_group(cls.group(t.shape[-1]), t.shape[-1]))
+
+    @classmethod
+    def to_native(cls, t: PackedTensor) -> Native | None:
+        """Affine. No stacks."""
+        if len(t.shape) != 2 or not cls.has_native(t):
+            return None
+        codes, scales, zeros = cls.read(t)
+        bits = affine_bits(int(cls.bits))
+        return affine(pack(codes, bits), bits, cls.group(t.shape[-1]), scales, zeros)
+
+    @classmethod
+    def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
+        layout = cls.layout(shape)
+        kind = np.dtype(layout["qweight"].dtype)
+        bound = 1 << (8 * kind.itemsize - 1)
+        parts: dict[str, Array] = {
+            n: rng.integers(-bound, bound, p.shape, np.int64).astype(kind) for n, p in layout.items() if n != "scales"
+        }
+        spread = rng.uniform(0.5, 1.5, layout["scales"].shape) / (1 << int(cls.bits))
+        return PackedTensor(cls, shape, {**parts, "scales": spread.astype(np.float16)})
+
+
+def read_settings(
+    quantization: Mapping[str, Any] | None, layout: str, width: int, known_bits: tuple[int, ...]
+) -> Settings | None:
+    """The config's settings for arrays that lie as `layout` has them, rows being `width` wide; None: not AWQ.
+
+    Raises:
+        CheckpointError: the config names another layout, or no numbers.
+        UnsupportedError: a bit width the layout has not.
+    """
+    if not quantization or quantization.get("quant_method") != "awq":
+        return None
+    if quantization.get("version") != layout:
+        raise CheckpointError(
+            f"The config says AWQ version {quantization.get('named', quantization.get('version'))!r}; the arrays lie "
+            f"as {layout} has them."
+        )
+    bits = one_of(quantization, "bits", known_bits)
+    group = group_length(quantization, width)
+    return Settings(bits, 0 if group == width else group, quantization.get("sym") is True)
