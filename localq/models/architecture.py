@@ -38,7 +38,7 @@ READ_DIRECTLY: dict[str, tuple[str, ...]] = {
     "seed_oss": (r"embed_tokens$",),
 }
 
-_COUNTED = re.compile(r"^(num_(hidden_|decoder_)?layers|n_layers?|(num|n)_\w*experts|\w*_layers)$")
+_COUNTED = re.compile(r"^(num_(hidden_|decoder_)?layers|n_layers?|(num|n)_\w*experts|(?!share_)\w*_layers)$")
 _MEASURED = re.compile(
     r"^(\w*hidden_size|\w*intermediate_size\w*|\w*vocab_size|\w*head_dim|\w*_lora_rank|num_\w*heads|n_\w*heads?"
     r"|\w*_embd|d_model|d_ff|dim|hidden_dim)$"

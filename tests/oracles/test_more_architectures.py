@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 import localq
 from localq.checkpoints.detect import open_checkpoint
-from tests.factories import ggml, mla, more, other
+from tests.factories import classics, ggml, mla, more, other
+from tests.models.folders import plain_logits
 from tests.oracles import second_engine
 from tests.oracles.golden import IDS
 
-CASES = {**mla.CASES, **other.CASES}
+CASES = {**mla.CASES, **other.CASES, **classics.CASES}
 CONTAINERS = 1e-4
 CHUNKS = 1e-4
 
@@ -38,13 +39,20 @@ def in_pieces(model: Any) -> NDArray[np.float32]:
     return np.concatenate([np.array(model(mx.array([part]), cache=cache)[0]) for part in parts])
 
 
+def oracle(path: Path, model: more.TinyModel, case: more.Case, scratch: Path) -> NDArray[np.float32]:
+    """llama.cpp's logits of the file, or plain mlx-lm's of the folder where llama.cpp cannot run it."""
+    if case.llama_cpp:
+        return second_engine.logits(path, IDS)
+    return plain_logits(more.write_folder(model, scratch / "plain"), IDS)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_logits_of_llama_cpp(name: str, tmp_path: Path) -> None:
     """float32: all at once, in pieces; and types mixed inside a layer against the values ggml decodes."""
     case = CASES[name]
     model = more.make(name, case)
     path = more.write(model, case, tmp_path / "f32.gguf")
-    right = second_engine.logits(path, IDS)
+    right = oracle(path, model, case, tmp_path)
     assert right.std() > 0.05 * (right.max() - right.min()) > 0
     with localq.load(str(path), engine="mlx", context=64) as ours:
         once = ours.logits(IDS)
@@ -52,7 +60,12 @@ def test_logits_of_llama_cpp(name: str, tmp_path: Path) -> None:
         assert share(in_pieces(ours.engine._model), once) < CHUNKS
     packed, floats = more.pair(model, case, tmp_path)
     with localq.load(str(packed), engine="mlx", context=64) as ours:
-        assert share(ours.logits(IDS), second_engine.logits(floats, IDS)) < case.bound
+        if case.llama_cpp:
+            right = second_engine.logits(floats, IDS)
+        else:
+            with localq.load(str(floats), engine="mlx", context=64) as unpacked:
+                right = unpacked.logits(IDS)
+        assert share(ours.logits(IDS), right) < case.bound
         assert share(in_pieces(ours.engine._model), ours.logits(IDS)) < CHUNKS
 
 

@@ -67,7 +67,7 @@ def supported() -> list[str]:
     return sorted(stem.replace("_", "-") if stem in _DASHED else stem for stem in stems)
 
 
-_DASHED = {"gpt_oss"}  # file names that stand for a dash in GGUF's name
+_DASHED = {"gpt_oss", "command_r"}  # file names that stand for a dash in GGUF's name
 
 
 def find(keys: ModelKeys) -> Architecture:

@@ -1,0 +1,32 @@
+"""StarCoder: its GELU is the one approximated by a tanh (`gelu_pytorch_tanh`); mlx-lm computes the exact one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx.nn.layers.activations import gelu_approx
+
+
+def classes() -> tuple[Any, Any]:
+    """Model and ModelArgs; a config that names the exact GELU gets it."""
+    from mlx_lm.models import gpt_bigcode
+
+    @dataclass
+    class ModelArgs(gpt_bigcode.ModelArgs):
+        activation_function: str = "gelu_pytorch_tanh"
+
+    class MLP(gpt_bigcode.MLP):
+        def __call__(self, x: mx.array) -> mx.array:
+            out: mx.array = self.c_proj(gelu_approx(self.c_fc(x)))
+            return out
+
+    class Model(gpt_bigcode.Model):
+        def __init__(self, args: ModelArgs) -> None:
+            super().__init__(args)
+            if args.activation_function != "gelu":
+                for layer in self.layers:
+                    layer.mlp = MLP(args)
+
+    return Model, ModelArgs
