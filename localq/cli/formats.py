@@ -40,7 +40,7 @@ def how_it_runs(facts: FormatFacts) -> dict[str, str]:
 
     runs = {}
     for device in DEVICES:
-        wish = choose("matmul", FORMATS[facts.name], device)
+        wish = choose("matmul", FORMATS[facts.name].examples()[0], device)
         runs[device] = f"native {facts.native}" if wish == "native" and facts.native else "reference"
     return runs
 

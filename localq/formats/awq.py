@@ -93,6 +93,16 @@ class AWQ(AWQFamily, name="awq", suffixes=("qweight", "qzeros", "scales"), row_m
         scales, points = (np.ascontiguousarray(a.T, np.float32) for a in (t.parts["scales"], zeros))
         return np.ascontiguousarray(codes.T), scales, points
 
+    @classmethod
+    def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
+        layout, bits = cls.layout(shape), int(cls.bits)
+        words = rng.integers(-(1 << 31), 1 << 31, layout["qweight"].shape, np.int64).astype(np.int32)
+        fields = rng.integers(0, 1 << bits, layout["scales"].shape).astype(np.uint8)
+        if cls.symmetric:
+            fields[:] = 1 << (bits - 1)
+        spread = (rng.uniform(0.5, 1.5, fields.shape) / (1 << bits)).astype(np.float16)
+        return PackedTensor(cls, shape, {"qweight": words, "qzeros": _pack(fields, bits), "scales": spread})
+
 
 def _unpack(words: Array, bits: int) -> NDArray[np.uint8]:
     """Fields `[..., n]`, in the order of the outputs, of words `[..., n * bits / 32]`; a short last run is filled."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
-from localq.formats.base import Array, Format, Native, PackedTensor
+from localq.formats.base import Format, Native, PackedTensor
 from localq.formats.bits import pack
 from localq.formats.integers import affine, affine_bits, affine_group, dequantized, group_length, native_bits, one_of
 
@@ -28,6 +28,7 @@ class AWQFamily(Format):
     """A layout of AWQ's; subclasses say where codes, scales and zeros lie (`layout`, `read`)."""
 
     known_bits: ClassVar[tuple[int, ...]] = (4,)
+    zero_bits: ClassVar[int] = 0  # of a stored zero point, 0: as many as of a code
     stem: ClassVar[str] = ""  # the layout's name, with which those of its variants begin
 
     def __init_subclass__(cls, *, name: str = "", **facts: Any) -> None:
@@ -41,7 +42,7 @@ class AWQFamily(Format):
     @classmethod
     def of(cls, bits: int, group: int, symmetric: bool = False) -> type[Format]:
         """The variant of this width and group (0: the whole row)."""
-        stored = bits + (16 + bits) / (group or 4096)
+        stored = bits + (16 + (cls.zero_bits or bits)) / (group or 4096)
         return cls.variant(
             f"{cls.stem}_{bits}bit_{f'g{group}' if group else 'row'}{'' if symmetric else '_asym'}",
             bits=bits,
@@ -79,17 +80,6 @@ class AWQFamily(Format):
         codes, scales, zeros = cls.read(t)
         bits = affine_bits(int(cls.bits))
         return affine(pack(codes, bits), bits, cls.group(t.shape[-1]), scales, zeros)
-
-    @classmethod
-    def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
-        layout = cls.layout(shape)
-        kind = np.dtype(layout["qweight"].dtype)
-        bound = 1 << (8 * kind.itemsize - 1)
-        parts: dict[str, Array] = {
-            n: rng.integers(-bound, bound, p.shape, np.int64).astype(kind) for n, p in layout.items() if n != "scales"
-        }
-        spread = rng.uniform(0.5, 1.5, layout["scales"].shape) / (1 << int(cls.bits))
-        return PackedTensor(cls, shape, {**parts, "scales": spread.astype(np.float16)})
 
 
 def read_settings(

@@ -66,6 +66,16 @@ class AWQGemv(AWQFamily, name="awq_gemv", suffixes=("qweight", "qzeros", "scales
         scales = np.ascontiguousarray(t.parts["scales"][:, :groups], np.float32)
         return codes, scales, np.ascontiguousarray(zeros[:, :groups], np.float32)
 
+    @classmethod
+    def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
+        layout = cls.layout(shape)
+        words = {
+            n: rng.integers(-(1 << 31), 1 << 31, layout[n].shape, np.int64).astype(np.int32)
+            for n in ("qweight", "qzeros")
+        }
+        spread = (rng.uniform(0.5, 1.5, layout["scales"].shape) / 16).astype(np.float16)
+        return PackedTensor(cls, shape, {**words, "scales": spread})
+
 
 def zero_words(width: int, group: int) -> int:
     """Words of zero points in a row of `width` weights, padding included.

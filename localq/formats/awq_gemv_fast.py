@@ -25,7 +25,12 @@ _NAME = re.compile(r"awq_gemv_fast_4bit_(?:g(\d{1,6})|row)(_asym)?")
 
 
 class AWQGemvFast(
-    AWQFamily, name="awq_gemv_fast", suffixes=("qweight", "qzeros", "scales"), block_size=64, row_multiple=4
+    AWQFamily,
+    name="awq_gemv_fast",
+    suffixes=("qweight", "qzeros", "scales"),
+    block_size=64,
+    row_multiple=4,
+    zero_bits=16,
 ):
     @classmethod
     def find(cls, name: str) -> type[Format] | None:

@@ -217,11 +217,12 @@ class GPTQ(
 
     @classmethod
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
-        layout = cls.layout(shape)
-        parts: dict[str, Array] = {
-            n: rng.integers(-(1 << 31), 1 << 31, layout[n].shape, np.int64).astype(np.int32)
-            for n in ("qweight", "qzeros")
-        }
+        layout, bits = cls.layout(shape), int(cls.bits)
+        words = rng.integers(-(1 << 31), 1 << 31, layout["qweight"].shape, np.int64).astype(np.int32)
+        fields = rng.integers(0, 1 << bits, layout["scales"].shape).astype(np.uint8)
+        if cls.symmetric:
+            fields[:] = (1 << (bits - 1)) - (cls.kind in ("", "_w"))
+        parts: dict[str, Array] = {"qweight": words, "qzeros": _pack_zeros(fields, bits, cls.kind == "_p")}
         spread = rng.uniform(0.5, 1.5, layout["scales"].shape) / (1 << int(cls.bits))
         return PackedTensor(cls, shape, {**parts, "scales": spread.astype(np.float16)})
 

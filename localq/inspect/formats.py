@@ -13,7 +13,10 @@ _ROW = 1024  # a multiple of every block size
 
 
 class FormatFacts(NamedTuple):
-    """One format. `native` is the MLX mode that holds it ("affine 4-bit g32 x multiplier"), "" where none does."""
+    """One format, or a family by its first example.
+
+    `native` is the MLX mode that holds it ("affine 4-bit g32 x multiplier"), "" where none does.
+    """
 
     name: str
     family: str
@@ -35,22 +38,23 @@ def describe_formats() -> list[FormatFacts]:
 
 
 def _describe(fmt: type[Format]) -> FormatFacts:
+    example = fmt.examples()[0]
     return FormatFacts(
         fmt.name,
         fmt.family,
-        round(fmt.bits_per_weight, 4),
-        fmt.block_size,
-        fmt.group_size,
-        fmt.symmetric,
+        round(example.bits_per_weight, 4),
+        example.block_size,
+        example.group_size,
+        example.symmetric,
         fmt.scale,
         fmt.containers,
         _overrides(fmt, "quantize"),
-        native_mode(fmt),
+        native_mode(example),
     )
 
 
 def native_mode(fmt: type[Format]) -> str:
-    """The MLX mode that holds a format's weights, found by asking it for a tensor of zeros; "" for none.
+    """The MLX mode that holds a format's weights, found by asking it for a small tensor; "" for none.
 
     "float" for unpacked formats: MLX's plain matrix product.
     """
@@ -58,13 +62,19 @@ def native_mode(fmt: type[Format]) -> str:
         return "float"
     if not _overrides(fmt, "to_native"):
         return ""
-    shape = (32, _ROW)
-    parts = {name: np.zeros(part.shape, _dtype(part.dtype)) for name, part in fmt.layout(shape).items()}
-    held: Native | None = fmt.to_native(PackedTensor(fmt, shape, parts))
+    held: Native | None = fmt.to_native(_small(fmt, (32, _ROW)))
     if held is None:
         return ""
     bits = f" {held.bits}-bit g{held.group_size}" if held.mode == "affine" else ""
     return f"{held.mode}{bits}" + (" x multiplier" if held.multiplier is not None else "")
+
+
+def _small(fmt: type[Format], shape: tuple[int, int]) -> PackedTensor:
+    """Zeros where zero bytes are weights, else the format's own sample."""
+    if fmt.family not in ("ggml", "mlx"):
+        return fmt.sample(shape, np.random.default_rng(0))
+    parts = {name: np.zeros(part.shape, _dtype(part.dtype)) for name, part in fmt.layout(shape).items()}
+    return PackedTensor(fmt, shape, parts)
 
 
 def _dtype(name: str) -> np.dtype[np.generic]:

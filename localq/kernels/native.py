@@ -168,9 +168,11 @@ def embedding(ids: mx.array, w: NativeWeight, dtype: mx.Dtype) -> mx.array:
     """Rows `ids` of `w [rows, in]` as `[*ids.shape, in]`."""
     if w.mode == "dense":
         return w.weight[ids].astype(dtype)
-    biases = None if w.biases is None else w.biases[ids]
     assert w.scales is not None
-    rows = mx.dequantize(w.weight[ids], w.scales[ids], biases, **w.keywords(), dtype=_row_dtype(w, dtype))
+    kind = _row_dtype(w, dtype)
+    scales = w.scales[ids] if w.biases is None else w.scales[ids].astype(kind)  # MLX computes in the scales' dtype
+    biases = None if w.biases is None else w.biases[ids].astype(kind)
+    rows = mx.dequantize(w.weight[ids], scales, biases, **w.keywords(), dtype=kind)
     multiplier = w.multiplier[ids][..., None] if w.per_row and w.multiplier is not None else w.multiplier
     return _scaled(w.columns(rows), multiplier, dtype)
 

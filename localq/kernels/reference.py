@@ -54,19 +54,22 @@ def embedding(ids: mx.array, t: PackedTensor, dtype: mx.Dtype) -> mx.array:
     return _array(rows[place.reshape(-1)].reshape(*ids.shape, t.shape[-1]), dtype)
 
 
-def gather(x: mx.array, experts: Sequence[PackedTensor], indices: mx.array, in_order: bool) -> mx.array:
-    """Each `x [*batch, m, in]` times the expert its index names -> `[*indices.shape, m, out]`.
+def gather(
+    x: mx.array, experts: Sequence[PackedTensor], indices: mx.array, in_order: bool, transpose: bool = True
+) -> mx.array:
+    """Each `x [*batch, m, in]` times the expert its index names, transposed -> `[*indices.shape, m, out]`.
 
+    Without `transpose` as stored: `[*batch, m, out] -> [*indices.shape, m, in]`.
     `x`'s batch axes broadcast against `indices`. Experts nobody chose are not decoded, and one lives at a time.
     """
     chosen = np.asarray(indices).reshape(-1)
     rows, width = x.shape[-2:]
     spread = np.broadcast_to(_floats(x), (*indices.shape, rows, width)).reshape(-1, rows, width)
-    out_features = experts[0].shape[-2]
+    times, out_features = (_times_rows, experts[0].shape[-2]) if transpose else (_times_columns, experts[0].shape[-1])
     y = np.empty((len(chosen), rows, out_features), np.float32)
     for expert in np.unique(chosen):
         at = np.flatnonzero(chosen == expert)
-        product = _times_rows(spread[at].reshape(-1, width), experts[int(expert)])
+        product = times(spread[at].reshape(-1, width), experts[int(expert)])
         y[at] = product.reshape(len(at), rows, out_features)
     return _array(y.reshape(*indices.shape, rows, out_features), x.dtype)
 
