@@ -64,6 +64,7 @@ class Case(NamedTuple):
         names: Hugging Face name without suffix (`{bid}` for the layer) -> GGUF's, where gguf-py has no entry.
         hugging_face: mlx-lm's parameter as the published checkpoints name and shape it.
         extra: tensors the converter makes up (rope factors).
+        shown: a published tensor as localq names it where GGUF and mlx-lm agree against Hugging Face.
         bound: largest difference from llama.cpp, as a share of the logits' range.
         vocabulary: kind of the small vocabulary.
         llama_cpp: it can run the tiny model; where it cannot, plain mlx-lm on the folder is the oracle.
@@ -79,6 +80,7 @@ class Case(NamedTuple):
     bound: float = 2e-3
     vocabulary: str = "bpe"
     llama_cpp: bool = True
+    shown: Callable[[Config, str, Array], Iterable[tuple[str, Array]]] = _as_it_is
 
 
 def make(name: str, case: Case, seed: int = 0, **changes: Any) -> TinyModel:
@@ -119,9 +121,12 @@ def _draw(rng: np.random.Generator, path: str, shape: tuple[int, ...]) -> Array:
     return np.float32(gain / shape[-1] ** 0.5) * w
 
 
+_STACKED = ("granitemoe",)  # published as stacks too
+
+
 def _split(config: Config, path: str, w: Array) -> Iterator[tuple[str, Array]]:
     """mlx-lm's stacks as the matrices they are made of in published checkpoints."""
-    if ".switch_mlp." in path:
+    if ".switch_mlp." in path and config["model_type"] not in _STACKED:
         for e in range(w.shape[0]):
             yield path.replace(".switch_mlp.", f".experts.{e}."), w[e]
     else:

@@ -64,10 +64,14 @@ def supported() -> list[str]:
     import os
 
     stems = (f[:-3] for f in os.listdir(__path__[0]) if f.endswith(".py") and not f.startswith("_"))
-    return sorted(stem.replace("_", "-") if stem in _DASHED else stem for stem in stems)
+    return sorted(_DASHED.get(stem, stem) for stem in stems)
 
 
-_DASHED = {"gpt_oss", "command_r"}  # file names that stand for a dash in GGUF's name
+# File names that stand for a dash in GGUF's name
+_DASHED = {
+    name.replace("-", "_"): name
+    for name in ("gpt-oss", "command-r", "minimax-m2", "ernie4_5-moe", "hunyuan-dense", "hunyuan-moe")
+}
 
 
 def find(keys: ModelKeys) -> Architecture:

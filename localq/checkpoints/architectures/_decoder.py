@@ -128,6 +128,18 @@ def sliding_layers(keys: ModelKeys, period: int) -> list[bool]:
     return [period > 1 and i % period < period - 1 for i in range(keys.layers)]
 
 
+def sliding_period(sliding: list[bool]) -> int | None:
+    """p, where exactly every p-th layer is global; None where no p fits."""
+    period = sliding.index(False) + 1 if False in sliding else None
+    fits = period and all(flag == ((i + 1) % period != 0) for i, flag in enumerate(sliding))
+    return period if fits else None
+
+
+def rotated_share(keys: ModelKeys) -> float:
+    """`partial_rotary_factor`: the part of each head that is rotated."""
+    return keys.integer("rope.dimension_count", keys.head_dim) / keys.head_dim
+
+
 def embedding(keys: ModelKeys) -> tuple[int, int]:
     """Vocabulary and width of the embedding, checked against each other."""
     shape = keys.shape("token_embd.weight")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from localq.checkpoints.architectures import Architecture, Name
-from localq.checkpoints.architectures._decoder import LAYER, OUTER, decoder, sliding_layers
+from localq.checkpoints.architectures._decoder import LAYER, OUTER, decoder, sliding_layers, sliding_period
 from localq.checkpoints.architectures._rules import minus_one
 from localq.checkpoints.architectures.gemma2 import GEMMA, query_scalar
 
@@ -19,7 +19,7 @@ def _config(keys: ModelKeys) -> dict[str, Any]:
     # mlx-lm sizes every layer's cache and mask by period, so an own pattern must be one
     window = keys.integer("attention.sliding_window", 0)
     sliding = sliding_layers(keys, period=6)
-    period = _period(sliding) if window else 1
+    period = sliding_period(sliding) if window else 1
     if period is None:
         keys.refuse("attention.sliding_window_pattern")
     return {
@@ -29,13 +29,6 @@ def _config(keys: ModelKeys) -> dict[str, Any]:
         "rope_local_base_freq": keys.number("rope.freq_base_swa", 10000.0),
         "query_pre_attn_scalar": query_scalar(keys, largest=62),
     }
-
-
-def _period(sliding: list[bool]) -> int | None:
-    """p, where exactly every p-th layer is global; None where no p fits."""
-    period = sliding.index(False) + 1 if False in sliding else None
-    fits = period and all(flag == ((i + 1) % period != 0) for i, flag in enumerate(sliding))
-    return period if fits else None
 
 
 ARCHITECTURE = Architecture(
