@@ -178,13 +178,28 @@ def embedding(ids: mx.array, w: NativeWeight, dtype: mx.Dtype) -> mx.array:
 
 
 def gather(
-    x: mx.array, w: NativeWeight, indices: mx.array, in_order: bool, many: Sequence[PackedTensor] | None = None
+    x: mx.array,
+    w: NativeWeight,
+    indices: mx.array,
+    in_order: bool,
+    transpose: bool = True,
+    many: Sequence[PackedTensor] | None = None,
 ) -> mx.array:
-    """Each `x [*batch, m, in]` times the expert its index names -> `[*indices.shape, m, out]`."""
+    """Each `x [*batch, m, in]` times the expert its index names, transposed -> `[*indices.shape, m, out]`.
+
+    Without `transpose` as stored: `[*batch, m, out] -> [*indices.shape, m, in]`.
+    """
+    m = None if w.multiplier is None else w.multiplier[indices]
+    dtype = x.dtype
+    if m is not None:
+        m = m[..., None, :] if w.per_row else m[..., None, None]
+    if w.per_row and not transpose:
+        x, m = _scaled(x, m, dtype), None
     if many is not None:
-        y = reference.gather(x, many, indices, in_order)
+        y = reference.gather(x, many, indices, in_order, transpose)
     elif w.mode == "dense":
-        y = mx.gather_mm(x, w.weight.swapaxes(-1, -2), rhs_indices=indices, sorted_indices=in_order)
+        weight = w.weight.swapaxes(-1, -2) if transpose else w.weight
+        y = mx.gather_mm(x, weight, rhs_indices=indices, sorted_indices=in_order)
     else:
         assert w.scales is not None
         y = mx.gather_qmm(
@@ -193,12 +208,11 @@ def gather(
             w.scales,
             w.biases,
             rhs_indices=indices,
-            transpose=True,
+            transpose=transpose,
             sorted_indices=in_order,
             **w.keywords(),
         )
-    m = None if w.multiplier is None else w.multiplier[indices]
-    return _scaled(y, m if m is None else m[..., None, :] if w.per_row else m[..., None, None], x.dtype)
+    return _scaled(y, m, dtype)
 
 
 def _product(x: mx.array, w: NativeWeight, transpose: bool) -> mx.array:

@@ -146,11 +146,14 @@ class PlacedStack:
         """How it is computed, for the load report."""
         return _ways(self.handle)
 
-    def gather(self, x: mx.array, indices: mx.array, in_order: bool) -> mx.array:
-        """Each `x [*batch, m, in]` times the matrix its index names -> `[*indices.shape, m, out]`."""
+    def gather(self, x: mx.array, indices: mx.array, in_order: bool, transpose: bool = True) -> mx.array:
+        """Each `x [*batch, m, in]` times the matrix its index names, transposed -> `[*indices.shape, m, out]`.
+
+        Without `transpose` times the matrix as stored: `[*batch, m, out] -> [*indices.shape, m, in]`.
+        """
         if self.many is not None and indices.size * x.shape[-2] > CPU_TOKENS * len(self.many):
-            return native.gather(x, self.handle, indices, in_order, self.many)
-        y: mx.array = self.kernel.gather(x, self.handle, indices, in_order)
+            return native.gather(x, self.handle, indices, in_order, transpose, self.many)
+        y: mx.array = self.kernel.gather(x, self.handle, indices, in_order, transpose)
         return y
 
     def multi(self, x: mx.array, transpose: bool) -> mx.array:

@@ -120,10 +120,20 @@ class PackedEmbedding(_Layer):
 
 
 class PackedSwitchLinear(_Layer):
-    """Experts `[n, out, in]`, each packed in a format of its own; `indices` say which one each row of x meets."""
+    """Experts `[n, out, in]`, each packed in a format of its own; `indices` say which one each row of x meets.
 
-    def __init__(self, experts: Sequence[PackedTensor], dtype: mx.Dtype, bias: mx.array | None = None) -> None:
+    `swapped` says that they are stored as `[n, in, out]` (Llama 4, Qwen3-VL-MoE).
+    """
+
+    def __init__(
+        self,
+        experts: Sequence[PackedTensor],
+        dtype: mx.Dtype,
+        bias: mx.array | None = None,
+        swapped: bool = False,
+    ) -> None:
         super().__init__()
+        self.swapped = swapped
         self.experts = registry.place_stack(experts, dtype)
         if bias is not None:
             self.bias = bias  # [n, out]
@@ -134,17 +144,18 @@ class PackedSwitchLinear(_Layer):
         return [self.experts]
 
     def _extra_repr(self) -> str:
-        return f"experts, out_features, in_features={self.experts.shape}, format={self.experts.format}"
+        shape = (self.num_experts, self.output_dims, self.input_dims)
+        return f"experts, out_features, in_features={shape}, format={self.experts.format}"
 
     @property
     def input_dims(self) -> int:
         """in_features of every expert."""
-        return self.experts.shape[2]
+        return self.experts.shape[1 if self.swapped else 2]
 
     @property
     def output_dims(self) -> int:
         """out_features of every expert."""
-        return self.experts.shape[1]
+        return self.experts.shape[2 if self.swapped else 1]
 
     @property
     def num_experts(self) -> int:
@@ -152,7 +163,7 @@ class PackedSwitchLinear(_Layer):
         return self.experts.shape[0]
 
     def __call__(self, x: mx.array, indices: mx.array, sorted_indices: bool = False) -> mx.array:
-        y = self.experts.gather(x, indices, sorted_indices)
+        y = self.experts.gather(x, indices, sorted_indices, transpose=not self.swapped)
         return y + mx.expand_dims(self["bias"][indices], -2) if "bias" in self else y
 
 

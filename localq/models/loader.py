@@ -146,6 +146,8 @@ class _Load:
         if len(widths) != 1:
             raise CheckpointError(f"'{path}' is made of tensors with different in_features: {sorted(widths)}.")
         *lead, rows = value.rows.shape
+        if value.half is not None:
+            widths = {width // 2 for width in widths}
         return (*lead, *widths, rows) if value.swapped else (*lead, rows, *widths)
 
     def drop_zero_biases(self, given: Given, checkpoint: Checkpoint) -> dict[str, str]:
@@ -166,7 +168,7 @@ class _Load:
             value = rest.get(f"{path}.weight")
             if type(module) not in _TWINS or not isinstance(value, Traced) or read_directly(self.model_type, path):
                 continue
-            if value.swapped and type(module) not in (Linear, _multi_linear()):
+            if value.swapped and type(module) is Embedding:
                 continue
             bias = rest.pop(f"{path}.bias", None)
             dense_bias = None if bias is None else self._dense(f"{path}.bias", bias)
@@ -182,14 +184,15 @@ class _Load:
     def _twin(self, path: str, module: Module, value: Traced, bias: mx.array | None) -> Module:
         if isinstance(module, Linear):
             is_head = path.rpartition(".")[2] in ("lm_head", "output", "embed_out")
-            pieces = [self.ledger.matrix(value.rows)] if value.swapped else self.ledger.pieces(value.rows)
+            whole = value.swapped or value.half is not None
+            pieces = [self.ledger.matrix(value.rows, value.half)] if whole else self.ledger.pieces(value.rows)
             return PackedLinear(pieces, self.dtype, bias, is_head=is_head, swapped=value.swapped)
         if isinstance(module, Embedding):
-            return PackedEmbedding(self.ledger.matrix(value.rows), self.dtype)
-        matrices = [self.ledger.matrix(rows) for rows in value.rows]
+            return PackedEmbedding(self.ledger.matrix(value.rows, value.half), self.dtype)
+        matrices = [self.ledger.matrix(rows, value.half) for rows in value.rows]
         if isinstance(module, _multi_linear()):
             return PackedMultiLinear(matrices, self.dtype, value.swapped)
-        return PackedSwitchLinear(matrices, self.dtype, bias)
+        return PackedSwitchLinear(matrices, self.dtype, bias, value.swapped)
 
     def _check_dense(self, path: str, value: Traced | mx.array) -> None:
         """Packed weights are not blown up behind anyone's back: small ones (routers) and declared ones only."""
@@ -205,7 +208,7 @@ class _Load:
 
     def _dense(self, path: str, value: Traced | mx.array) -> mx.array:
         if isinstance(value, Traced):
-            dense = mx.array(self.ledger.dequantize(value.rows))
+            dense = mx.array(self.ledger.dequantize(value.rows, value.half))
             value = dense.swapaxes(-1, -2) if value.swapped else dense
         casts = getattr(self.model, "cast_predicate", None)  # mlx-lm's own list of what must stay float32
         return value.astype(self.dtype) if casts is None or casts(path) else value.astype(mx.float32)

@@ -25,10 +25,15 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Traced:
-    """Global row numbers `[..., out]` of a parameter; `swapped` if the architecture transposed the matrix."""
+    """Global row numbers `[..., out]` of a parameter.
+
+    `swapped` if the architecture transposed the matrix, `half` 0 or 1 if it took the first or the second half of its
+    columns (gate and up side by side in a matrix stored `[in, 2 out]`).
+    """
 
     rows: Rows
     swapped: bool
+    half: int | None = None
 
 
 class Ledger:
@@ -56,25 +61,32 @@ class Ledger:
             return None
         pairs = np.asarray(value)
         for axis, swapped in ((-1, False), (-2, True)):
-            if pairs.shape[axis] != 2:
-                continue
-            rows, check = np.moveaxis(pairs, axis, 0)
-            if rows.size and np.array_equal(rows, ~check) and rows.min() >= 0 and rows.max() < self._next:
-                return Traced(rows.astype(np.int64), swapped)
+            sides = np.moveaxis(pairs, axis, 0)
+            if len(sides) == 2 and self._are_rows(sides[0]) and np.array_equal(sides[0], ~sides[1]):
+                return Traced(sides[0].astype(np.int64), swapped)
+            for half in (0, 1) if len(sides) == 1 else ():
+                rows = ~sides[0] if half else sides[0]
+                if self._are_rows(rows):
+                    return Traced(rows.astype(np.int64), swapped, half)
         return None
+
+    def _are_rows(self, rows: NDArray[np.int32]) -> bool:
+        return bool(rows.size and rows.min() >= 0 and rows.max() < self._next)
 
     def pieces(self, rows: Rows) -> list[PackedTensor]:
         """The matrix made of these rows `[out]`, as consecutive pieces; whole matrices and slices stay views."""
         return [self._piece(run) for run in np.split(rows, np.flatnonzero(np.diff(self._places(rows))) + 1)]
 
-    def matrix(self, rows: Rows) -> PackedTensor:
-        """The same as one tensor.
+    def matrix(self, rows: Rows, half: int | None = None) -> PackedTensor:
+        """The same as one tensor, or the first or second half of its columns.
 
         Raises:
-            UnsupportedError: its rows come from tensors whose packed rows cannot stand in one tensor.
+            UnsupportedError: its rows come from tensors whose packed rows cannot stand in one tensor, or its columns
+                are packed across the middle.
         """
         pieces = self.pieces(rows)
-        return pieces[0] if len(pieces) == 1 else _joined(pieces)
+        whole = pieces[0] if len(pieces) == 1 else _joined(pieces)
+        return whole if half is None else _half(whole, half)
 
     def sources(self, rows: Rows) -> list[str]:
         """Names of the tensors these rows come from."""
@@ -88,10 +100,11 @@ class Ledger:
         """Families of formats ("float", "ggml", "mlx") these rows are stored in."""
         return {self._matrices[i][1].format.family for i in np.unique(self._places(rows))}
 
-    def dequantize(self, rows: Rows) -> NDArray[np.float32]:
-        """The weights of rows `[..., out]` as float32 `[..., out, in]`."""
+    def dequantize(self, rows: Rows, half: int | None = None) -> NDArray[np.float32]:
+        """The weights of rows `[..., out]` as float32 `[..., out, in]`, or half of their columns."""
         parts = [piece.dequantize() for piece in self.pieces(rows.reshape(-1))]
-        return np.concatenate(parts).reshape(*rows.shape, -1)
+        whole = np.concatenate(parts).reshape(*rows.shape, -1)
+        return whole if half is None else np.split(whole, 2, axis=-1)[half]
 
     def _places(self, rows: Rows) -> NDArray[np.intp]:
         return np.searchsorted(self._starts, rows.reshape(-1), side="right") - 1
@@ -110,6 +123,22 @@ def _take(t: PackedTensor, rows: Rows) -> PackedTensor:
     if step > 0 and bool(np.all(np.diff(rows) == step)):
         return t.rows(slice(int(rows[0]), int(rows[-1]) + 1, step))
     return t.rows(rows)
+
+
+def _half(t: PackedTensor, half: int) -> PackedTensor:
+    """The first or second half of a matrix's columns, views of its parts."""
+    width = t.shape[-1] // 2
+    shape = (*t.shape[:-1], width)
+    if t.shape[-1] % 2 or width % t.format.block_size or t.format.family not in ("float", "ggml", "mlx"):
+        raise UnsupportedError(
+            f"The architecture halves the {t.shape[-1]} columns of a matrix; {t.format.name} packs across the cut."
+        )
+    want = t.format.layout(shape)
+    parts = {}
+    for name, part in t.parts.items():
+        side = want[name].shape[-1] if part.ndim and part.shape != want[name].shape else None
+        parts[name] = part if side is None else part[..., half * side : (half + 1) * side]
+    return PackedTensor(t.format, shape, parts)
 
 
 def _flat_stack(t: PackedTensor) -> PackedTensor:

@@ -21,6 +21,6 @@ def classes() -> tuple[Any, Any]:
         def __init__(self, args: Any) -> None:
             super().__init__(args)
             for layer in self.layers:
-                layer.mlp = MLP(args.hidden_size, args.intermediate_size)
+                layer.mlp = MLP(args.hidden_size, args.intermediate_size)  # type: ignore[no-untyped-call]
 
     return Model, gemma.ModelArgs
