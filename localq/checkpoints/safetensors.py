@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 MAX_CONFIG = 1 << 24
 _OTHER_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken")
-_FLOATS = {"F16", "BF16", "F32"}
+# Quantisers' files beside config.json, read where that says nothing: ModelOpt, AutoGPTQ, AutoAWQ.
+_OWN_FILES = {"hf_quant_config.json": "modelopt", "quantize_config.json": "gptq", "quant_config.json": "awq"}
 
 
 class SafetensorsCheckpoint(Checkpoint):
@@ -108,7 +109,7 @@ class SafetensorsCheckpoint(Checkpoint):
         return found
 
     def _quantization(self) -> dict[str, Any] | None:
-        """MLX's `quantization`, else `quantization_config` (also of `text_config`), else ModelOpt's own file."""
+        """MLX's `quantization`, else `quantization_config` (also of `text_config`), else a quantiser's own file."""
         config = self.config or {}
         inner = config.get("text_config")
         places = [config, inner] if isinstance(inner, dict) else [config]
@@ -119,8 +120,11 @@ class SafetensorsCheckpoint(Checkpoint):
                     raise CheckpointError(f"{self.files['config.json']}: {key} is not an object.")
                 if found:
                     return found
-        modelopt = self._json("hf_quant_config.json")
-        return {"quant_method": "modelopt", **modelopt} if modelopt else None
+        for file, method in _OWN_FILES.items():
+            found = self._json(file)
+            if found:
+                return {"quant_method": method, **found}
+        return None
 
     @property
     def quant_method(self) -> str | None:
