@@ -28,8 +28,6 @@ DECODED: dict[str, tuple[str, ...]] = {
 # Modules whose `weight` an architecture reads as an array (research: a sweep over all of mlx-lm with opaque modules).
 READ_DIRECTLY: dict[str, tuple[str, ...]] = {
     "gemma3n": (r"correction_coefs$", r"prediction_coefs$"),
-    "gemma4_text": (r"embed_tokens", r"embed_tokens_per_layer$"),
-    "gemma4": (r"embed_tokens", r"embed_tokens_per_layer$"),
     "iquestloopcoder": (r"gate_projections",),
     "kimi_k3": (r"_res_proj$",),
     "llama4_text": (r"embed_tokens$",),

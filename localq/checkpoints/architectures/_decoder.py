@@ -140,6 +140,15 @@ def rotated_share(keys: ModelKeys) -> float:
     return keys.integer("rope.dimension_count", keys.head_dim) / keys.head_dim
 
 
+def per_layer(keys: ModelKeys, key: str, default: int | None = None) -> list[int]:
+    """A whole number for each layer, from one for all of them or a list."""
+    found = keys.value(key)
+    values = list(found)[: keys.layers] if is_array(found) else [keys.integer(key, default)] * keys.layers
+    if len(values) != keys.layers or any(type(v) is not int or v < 0 for v in values):
+        raise CheckpointError(f"'{keys.architecture}.{key}' is no list of {keys.layers} whole numbers.")
+    return values
+
+
 def embedding(keys: ModelKeys) -> tuple[int, int]:
     """Vocabulary and width of the embedding, checked against each other."""
     shape = keys.shape("token_embd.weight")
