@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     parser.add_argument("--context", type=positive, metavar="N", help="tokens of prompt and answer (default: 8192)")
     parser.add_argument("--kv-cache-dtype", metavar="TYPE", help="f16, fp8, q8_0, q4_0, ...")
-    parser.add_argument("--for", dest="engine", choices=ENGINES, help="print that engine's start command and nothing else")
+    parser.add_argument("--for", dest="engine", choices=ENGINES, help="print that engine's start command, nothing else")
     parser.add_argument("--gpus", type=positive, default=None, metavar="N", help="number of GPUs")
     add_json(parser)
 
@@ -126,5 +126,3 @@ def _speed(found: Fit) -> str:
         return f"Speed: not estimated ({speed.words})."
     prefill = f", prompt about {speed.prefill:.0f} tokens/s" if speed.prefill else ""
     return f"Expect about {speed.decode:.3g} tokens/s{prefill}: {speed.words}. Not measured here."
-
-

@@ -1,1 +1,1 @@
-"""Will it run here, how fast, and which build to take: arithmetic on headers, nothing is loaded and MLX not imported."""
+"""Will it run here, how fast, and which build to take: arithmetic on headers; nothing is loaded, no MLX imported."""

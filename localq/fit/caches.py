@@ -86,7 +86,7 @@ def _full(feeds: list[int], _: int) -> int:
 
 
 def _rotating(feeds: list[int], window: int) -> int:
-    """Several tokens are appended as they are after a cut to window - 1; a single one goes into slots grown in steps."""
+    """Several tokens are appended as they are after a cut to window - 1; one alone goes into slots grown in steps."""
     held = have = 0
     for new in feeds:
         if new > 1:

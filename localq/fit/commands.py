@@ -137,7 +137,7 @@ def _kv(job: Job, engine: str, names: dict[str, str], flag: str) -> list[str]:
 
 
 def _share(job: Job, gpus: int) -> str:
-    """Share of a GPU's memory the engine may take: what the model needs and a tenth more, 0.5 at least, 0.95 at most."""
+    """Share of a GPU's memory the engine may take: what the model needs and a tenth more, within 0.5 and 0.95."""
     if not job.memory:
         return "0.90"
     wanted = 1.1 * job.needed / max(gpus, 1) / job.memory

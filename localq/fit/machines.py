@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from localq.errors import UsageError
-from localq.hardware import CHIPS, Bandwidth, find_chip, machine, working_set_limit
+from localq.hardware import CHIPS, Bandwidth, Chip, find_chip, machine, working_set_limit
 
 GIB = 1 << 30
 # Memory of a card, in GiB, where every one sold under the name has the same (vendors' pages; hardware/chips.py).
@@ -129,7 +129,7 @@ def _mac(name: str, gigabytes: int, count: int) -> Target:
     )
 
 
-def _slowest_bin(name: str, memory: int) -> object:
+def _slowest_bin(name: str, memory: int) -> Chip | None:
     """Of a chip sold with more and fewer GPU cores the slower one, where memory does not tell them apart."""
     words = name.lower().replace("apple", "").split()
     rows = [c for c in CHIPS if c.name.lower().replace("apple", "").split() == words]

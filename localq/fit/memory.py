@@ -7,10 +7,11 @@ are kept in `CALIBRATION` and shown.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from localq.checkpoints.base import Checkpoint
-from localq.fit.caches import KVDtype, allocated, bytes_per_token, kv_dtype
+from localq.fit.caches import KVDtype, LayerCache, allocated, bytes_per_token, kv_dtype
 from localq.fit.plans import Config, heads, plan, size, text_part
 
 CALIBRATION = (
@@ -19,7 +20,8 @@ CALIBRATION = (
 )
 _ENGINE = {"cpu": 84 << 20, "metal": 600 << 20, "cuda": 600 << 20}  # Python, MLX, its buffers
 _PER_TOKEN = 700  # bytes of tokenizer per vocabulary entry: 0.5 to 0.8 KB for nine real vocabularies
-_UNPACKED = 8 << 20  # one block of decoded rows (kernels/reference.py)
+_UNPACKED = 8 << 20  # one block of decoded rows at most (kernels/reference.py)
+_SCORES = 6  # bytes per attention score: float32 and, most of the time, half of its softmax
 _CHUNK = {"cpu": 512, "metal": 2048, "cuda": 2048}  # prompt tokens computed at once
 
 # Bytes an MLX mode takes for what ggml stores in fewer: float16 scale and bias per group of 32 (kernels/native.py).
@@ -93,7 +95,7 @@ def need(checkpoint: Checkpoint, context: int, kv: str | None = None, device: st
             allocated(layers, context, stored.bits, chunk),
             f"{_layers(layers)} x {context} tokens in steps of 256, {stored.bits:g} bits each",
         ),
-        _activations(config, context, chunk, device),
+        _activations(config, context, chunk, device, _largest_matrix(checkpoint)),
         Term(
             "engine",
             _ENGINE[device] + _PER_TOKEN * size(config, "vocab_size", default=0),
@@ -114,19 +116,16 @@ def _weights(checkpoint: Checkpoint, device: str) -> Term:
     return Term("weights", round(total), words + (f" + {grown} bytes for wider scales on the GPU" if grown else ""))
 
 
-def _layers(layers: list[object]) -> str:
+def _layers(layers: list[LayerCache]) -> str:
     """The layers by kind: "24 x (1024 elements)", most frequent first."""
-    counts: dict[object, int] = {}
+    counts: dict[LayerCache, int] = {}
     for layer in layers:
         counts[layer] = counts.get(layer, 0) + 1
     words = [f"{n} {_kind(layer)}" for layer, n in sorted(counts.items(), key=lambda kv: -kv[1])]
     return "(" + " + ".join(words) + ")"
 
 
-def _kind(layer: object) -> str:
-    from localq.fit.caches import LayerCache
-
-    assert isinstance(layer, LayerCache)
+def _kind(layer: LayerCache) -> str:
     if layer.kind == "state":
         return f"layers of {layer.state + layer.state32} fixed elements"
     window = f" of the last {layer.window}" if layer.window else ""
@@ -134,19 +133,24 @@ def _kind(layer: object) -> str:
     return f"layers of {layer.width} elements a token{window}{beside}"
 
 
-def _activations(config: Config, context: int, chunk: int, device: str) -> Term:
+def _largest_matrix(checkpoint: Checkpoint) -> int:
+    """Weights of the largest matrix (of one expert, where they are stacked)."""
+    return max((math.prod(spec.shape[-2:]) for spec in checkpoint.specs.values() if len(spec.shape) > 1), default=0)
+
+
+def _activations(config: Config, context: int, chunk: int, device: str, largest: int) -> Term:
     """One chunk of the prompt going through a layer, the last token's logits, one block of unpacked rows."""
     tokens = min(context, chunk)
     width = 4 if device == "cpu" else 2
     hidden, inner = size(config, "hidden_size", "n_embd", "d_model"), _inner(config)
     layer = tokens * (6 * hidden + 3 * inner) * width
     queries = size(config, "num_attention_heads", "n_head", default=0) or (heads(config) if "n_head" in config else 0)
-    scores = 2 * queries * tokens * context * 4 if device == "cpu" else 0  # fused away by the GPU kernels
+    scores = _SCORES * queries * tokens * context if device == "cpu" else 0  # fused away by the GPU kernels
     logits = 8 * size(config, "vocab_size", default=0)
-    unpacked = _UNPACKED if device == "cpu" else 0
+    unpacked = min(_UNPACKED, 4 * largest) if device == "cpu" else 0
     words = f"{tokens} tokens x (6 x {hidden} + 3 x {inner}) x {width} bytes"
     if scores:
-        words += f" + attention scores 2 x {queries} x {tokens} x {context} x 4"
+        words += f" + attention scores {queries} x {tokens} x {context} x {_SCORES}"
     return Term("activations", layer + scores + logits + unpacked, words + " + logits + unpacked rows")
 
 

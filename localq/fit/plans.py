@@ -28,15 +28,23 @@ def plan(config: Config) -> list[LayerCache]:
     model_type = config.get("model_type")
     text = text_part(config)
     for name in (model_type, text.get("model_type")):
-        for table in (_WINDOWED, _LATENT, RECURRENT):
+        for table in (_WINDOWED, _OWN, RECURRENT):
             if name in table:
                 return table[str(name)](text)
-        if name in PLAIN:
-            return [full_layer(text)] * size(text, "num_hidden_layers", "n_layer", "n_layers")
+        if name in PLAIN or name in DIVIDED:
+            own = {**text, "head_dim": None} if name in DIVIDED else text
+            return [full_layer(own)] * size(text, "num_hidden_layers", "n_layer", "n_layers")
     raise UnsupportedError(
         f"localq has no KV cache arithmetic for the architecture '{model_type}'.",
         "The weights can still be counted: localq explain",
     )
+
+
+def planned() -> frozenset[str]:
+    """Model types that have a plan."""
+    from localq.fit.recurrent import RECURRENT
+
+    return PLAIN | DIVIDED | _WINDOWED.keys() | _OWN.keys() | RECURRENT.keys()
 
 
 def text_part(config: Config) -> Config:
@@ -175,7 +183,6 @@ _WINDOWED: dict[str, Planner] = {
     "gemma3": _periodic(6),
     "gemma3_text": _periodic(6),
     "gemma3n": _gemma3n,
-    "gemma3n_text": _gemma3n,
     "gemma4": _gemma4,
     "gemma4_text": _gemma4,
     "llama4": _llama4,
@@ -211,7 +218,20 @@ def _twice(config: Config) -> list[LayerCache]:
     return [latent_layer(config)] * (2 * size(config, "num_layers", "num_hidden_layers"))
 
 
-_LATENT: dict[str, Planner] = {
+def _one_head(config: Config) -> list[LayerCache]:
+    """GPT-BigCode: one key/value head for all queries where `multi_query` is set."""
+    layer = full_layer({**config, "num_key_value_heads": 1} if config.get("multi_query", True) else config)
+    return [layer] * size(config, "n_layer", "num_hidden_layers")
+
+
+def _dbrx(config: Config) -> list[LayerCache]:
+    own = config.get("attn_config")
+    count = size(own, "kv_n_heads") if isinstance(own, Mapping) else size(config, "n_heads")
+    width = size(config, "d_model") // size(config, "n_heads")
+    return [LayerCache("full", 2 * count * width)] * size(config, "n_layers")
+
+
+_OWN: dict[str, Planner] = {
     "deepseek_v2": _unfolded,
     "minicpm3": _unfolded,
     "youtu_llm": _unfolded,
@@ -222,12 +242,18 @@ _LATENT: dict[str, Planner] = {
     "deepseek_v32": _indexed,
     "glm_moe_dsa": _indexed,
     "longcat_flash": _twice,
+    "gpt_bigcode": _one_head,
+    "dbrx": _dbrx,
 }
 
-# Keys and values of every token in every layer, `num_key_value_heads` heads of `head_dim`.
+# Keys and values of every token in every layer: `num_key_value_heads` heads, `head_dim` wide where that is a key ...
 PLAIN = frozenset(
-    """Klear apertus bailing_moe bitnet cohere dbrx deepseek dots1 ernie4_5 ernie4_5_moe exaone gemma gemma2 glm glm4
-    glm4_moe gpt2 gpt_bigcode gpt_neox granite granitemoe helium hunyuan hunyuan_v1_dense internlm2 internlm3 lille-130m
-    mimo minicpm minimax mixtral nemotron olmo olmo2 olmoe phi phi3 phimoe phixtral qwen qwen2 qwen2_moe qwen3
-    qwen3_moe seed_oss smollm3 solar_open stablelm starcoder2 telechat3""".split()
+    """bitnet dots1 ernie4_5 ernie4_5_moe exaone gemma gemma2 glm glm4 glm4_moe gpt2 gpt_neox
+    hunyuan_v1_dense lille-130m minicpm minimax nemotron olmo2 olmoe qwen3 qwen3_moe seed_oss smollm3 solar_open
+    telechat3""".split()
+)
+# ... and hidden_size / heads wide whatever `head_dim` says.
+DIVIDED = frozenset(
+    """Klear apertus bailing_moe cohere deepseek granite granitemoe helium hunyuan internlm2 internlm3 mimo mixtral
+    phi phi3 phimoe qwen qwen2 qwen2_moe stablelm starcoder2""".split()
 )

@@ -144,9 +144,7 @@ def _rwkv7(config: Config) -> list[LayerCache]:
 RECURRENT: dict[str, Planner] = {
     "qwen3_next": _delta_net,
     "qwen3_5": _delta_net,
-    "qwen3_5_text": _delta_net,
     "qwen3_5_moe": _delta_net,
-    "qwen3_5_moe_text": _delta_net,
     "lfm2": _convolutions,
     "lfm2_moe": _convolutions,
     "mamba": _mamba,
