@@ -149,32 +149,16 @@ def test_grouping() -> None:
 
 
 UNKNOWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "awq": (
-        {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True},
+    "tomorrow": (
+        {"quant_method": "tomorrow", "bits": 4, "group_size": 128, "zero_point": True},
         {"m.qweight": entry(0, 32, "I32", [8, 1]), "m.qzeros": entry(32, 36, "I32", [1, 1])}
         | {"m.scales": entry(36, 52, "F16", [1, 8])},
     ),
-    "gptq": (
-        {"quant_method": "gptq", "bits": 4, "group_size": 128},
-        {"m.qweight": entry(0, 32, "I32", [1, 8]), "m.g_idx": entry(32, 64, "I32", [8])},
-    ),
-    "fp8": (
-        {"quant_method": "fp8", "weight_block_size": [128, 128]},
-        {"m.weight": entry(0, 16, "F8_E4M3", [4, 4]), "m.weight_scale_inv": entry(16, 20, "F32", [1, 1])},
-    ),
-    "compressed-tensors": (
-        {"quant_method": "compressed-tensors", "format": "pack-quantized"},
-        {"m.weight_packed": entry(0, 32, "I32", [8, 1]), "m.weight_scale": entry(32, 48, "F16", [8, 1])},
-    ),
-    "bitsandbytes": (
-        {"quant_method": "bitsandbytes", "load_in_4bit": True},
-        {"m.weight": entry(0, 32, "U8", [32, 1]), "m.weight.absmax": entry(32, 36, "F32", [1])},
-    ),
-    "mxfp4": (
-        {"quant_method": "mxfp4"},
+    "yesterday": (
+        {"quant_method": "yesterday"},
         {"m.e_blocks": entry(0, 16, "U8", [1, 1, 16]), "m.e_scales": entry(16, 17, "U8", [1, 1])},
     ),
-    "bitnet": ({"quant_method": "bitnet"}, {"m.weight": entry(0, 16, "BF16", [2, 4])}),
+    "online": ({"quant_method": "online"}, {"m.weight": entry(0, 16, "BF16", [2, 4])}),
 }
 
 
@@ -188,7 +172,7 @@ def test_methods_localq_does_not_load_yet(tmp_path: Path, method: str) -> None:
         assert ckpt.unsupported is not None and repr(method) in ckpt.unsupported
         assert ckpt.nbytes == size
         assert ckpt.architecture == "llama"
-        if method != "bitnet":  # plain floats that a loader of that method would quantise
+        if method != "online":  # plain floats that a loader of that method would quantise
             assert ckpt.formats == {method: 1}
             with pytest.raises(UnsupportedError, match=f"recognises .*quant_method '{method}'"):
                 ckpt[next(iter(ckpt))]
@@ -220,9 +204,9 @@ def test_modelopt_in_its_own_file(tmp_path: Path) -> None:
 
 
 def test_settings_inside_text_config(tmp_path: Path) -> None:
-    config = {"model_type": "llama", "text_config": {"quantization_config": {"quant_method": "awq"}}}
+    config = {"model_type": "llama", "text_config": {"quantization_config": {"quant_method": "tomorrow"}}}
     ckpt = write(tmp_path, {"m.weight": entry(0, 16, "F32", [4])}, config)
-    assert ckpt.unsupported is not None and "'awq'" in ckpt.unsupported
+    assert ckpt.unsupported is not None and "'tomorrow'" in ckpt.unsupported
 
 
 def test_two_formats_that_match_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
