@@ -16,11 +16,13 @@ if TYPE_CHECKING:
         UsageError,
     )
     from localq.formats.base import PackedTensor
+    from localq.labels import Label, read_label
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
     "DoesNotFitError",
+    "Label",
     "LocalqError",
     "Model",
     "NotFoundError",
@@ -29,14 +31,17 @@ __all__ = [
     "UsageError",
     "load",
     "open_checkpoint",
+    "read_label",
 ]
 
 _HOMES = {
     "Checkpoint": "localq.checkpoints",
+    "Label": "localq.labels",
     "Model": "localq.api",
     "PackedTensor": "localq.formats.base",
     "load": "localq.api",
     "open_checkpoint": "localq.checkpoints",
+    "read_label": "localq.labels",
 }
 
 
