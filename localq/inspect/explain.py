@@ -21,6 +21,7 @@ def rows(truth: Truth) -> list[Row]:
         ("context", f"{_thousands(truth.context)} tokens" if truth.context else None),
         ("tokenizer", _tokenizer(truth)),
         ("chat template", "yes" if truth.chat_template else "no: only --raw prompts make sense"),
+        ("not needed", _unused(truth)),
     ]
     return [(label, words) for label, words in found if words]
 
@@ -35,13 +36,26 @@ def _weights(truth: Truth) -> list[tuple[str, str | None]]:
     ]
 
 
-def histogram(truth: Truth) -> list[tuple[str, str, str, str, str]]:
-    """Format, tensors, share of the weights, bits per weight, bytes: a table with its head."""
-    table = [("format", "tensors", "weights", "bits/weight", "bytes")]
+def histogram(truth: Truth) -> list[tuple[str, ...]]:
+    """Format, tensors, share of the weights, bits per weight, bytes, and how it runs on a GPU: a table with its head.
+
+    The last column is there for safetensors only.
+    """
+    told = any(share.native for share in truth.formats.values())
+    table: list[tuple[str, ...]] = [("format", "tensors", "weights", "bits/weight", "bytes", *["on a GPU"] * told)]
     for name, share in truth.formats.items():
         percent = 100 * share.parameters / max(truth.parameters, 1)
+        cells = (name, str(share.tensors), f"{percent:.1f} %", f"{share.bits_per_weight:.3f}", _thousands(share.nbytes))
         table.append(
-            (name, str(share.tensors), f"{percent:.1f} %", f"{share.bits_per_weight:.3f}", _thousands(share.nbytes))
+            (
+                *cells,
+                *[
+                    share.native.replace("float", "floats")
+                    if share.native in ("reference", "float")
+                    else f"MLX {share.native}"
+                ]
+                * told,
+            )
         )
     return table
 
@@ -67,6 +81,13 @@ def _experts(truth: Truth) -> str | None:
     if not truth.experts:
         return None
     return f"{truth.experts}" + (f", {truth.experts_used} at a time" if truth.experts_used else "")
+
+
+def _unused(truth: Truth) -> str | None:
+    if not truth.unused:
+        return None
+    reasons = ", ".join(dict.fromkeys(truth.unused.values()))
+    return f"{len(truth.unused)} stored arrays ({reasons})"
 
 
 def _tokenizer(truth: Truth) -> str | None:

@@ -18,6 +18,7 @@ class Share(NamedTuple):
     tensors: int
     parameters: int
     nbytes: int
+    native: str = ""  # the MLX mode its weights run in on a GPU, "reference" for none; "" where nobody looked
 
     @property
     def bits_per_weight(self) -> float:
@@ -46,13 +47,19 @@ class Truth(NamedTuple):
     context: int | None
     tokenizer: str | None
     chat_template: bool
+    unused: dict[str, str] = {}  # stored arrays nobody reads -> why
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON; unknown keys left out."""
         plain = {k: v for k, v in self._asdict().items() if v is not None}
         plain["bits_per_weight"] = round(self.bits_per_weight, 4)
+        if not self.unused:
+            del plain["unused"]
         plain["formats"] = {
-            name: {**share._asdict(), "bits_per_weight": round(share.bits_per_weight, 4)}
+            name: {
+                **{key: value for key, value in share._asdict().items() if value != ""},
+                "bits_per_weight": round(share.bits_per_weight, 4),
+            }
             for name, share in self.formats.items()
         }
         return plain
@@ -100,6 +107,7 @@ def read_truth(checkpoint: Checkpoint) -> Truth:
         context=whole("max_position_embeddings", "n_positions", "max_seq_len"),
         tokenizer=_tokenizer(checkpoint),
         chat_template=_has_template(checkpoint),
+        unused=dict(checkpoint.unused),
     )
 
 
@@ -109,9 +117,20 @@ def _shares(checkpoint: Checkpoint) -> dict[str, Share]:
         count = 1
         for side in spec.shape:
             count *= side
-        tensors, parameters, nbytes = found.get(spec.format, (0, 0, 0))
-        found[spec.format] = Share(tensors + 1, parameters + count, nbytes + spec.nbytes)
+        tensors, parameters, nbytes, native = found.get(spec.format) or (0, 0, 0, _native(checkpoint, spec.format))
+        found[spec.format] = Share(tensors + 1, parameters + count, nbytes + spec.nbytes, native)
     return dict(sorted(found.items(), key=lambda kv: (-kv[1].nbytes, kv[0])))
+
+
+def _native(checkpoint: Checkpoint, name: str) -> str:
+    """Asked of the formats for safetensors only: reading those needs numpy anyway, and a GGUF must not."""
+    if checkpoint.container != "safetensors":
+        return ""
+    from localq.formats import find
+    from localq.inspect.formats import native_mode
+
+    form = find(name)
+    return "" if form is None else native_mode(form) or "reference"
 
 
 def _text(checkpoint: Checkpoint, key: str) -> str | None:
