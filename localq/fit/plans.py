@@ -140,6 +140,17 @@ def _gemma4(config: Config) -> list[LayerCache]:
     return [full if kind == "full_attention" else window_layer(config) for kind in own]
 
 
+def _lettered(config: Config) -> list[LayerCache]:
+    """EXAONE 4: a string of L (local) and G (global) repeated over the layers, or no windows at all."""
+    layers, letters = size(config, "num_hidden_layers"), config.get("sliding_window_pattern")
+    if letters is None:
+        return [full_layer(config)] * layers
+    if not isinstance(letters, str) or not letters or set(letters) - {"L", "G"}:
+        raise CheckpointError(f"The config's sliding_window_pattern is {letters!r}; expected letters L and G.")
+    types = ["sliding_attention" if letters[i % len(letters)] == "L" else "full_attention" for i in range(layers)]
+    return by_types(config, types)
+
+
 def _llama4(config: Config) -> list[LayerCache]:
     full = full_layer(config)
     chunk = LayerCache("chunk", full.width, size(config, "attention_chunk_size"))
@@ -186,6 +197,7 @@ _WINDOWED: dict[str, Planner] = {
     "gemma4": _gemma4,
     "gemma4_text": _gemma4,
     "llama4": _llama4,
+    "exaone4": _lettered,
     "mimo_v2_flash": _mimo,
     "step3p5": _step,
 }
