@@ -1,0 +1,24 @@
+"""bitsandbytes: what is quantised, and how, is written in the tensors; the config's flags may only agree with them.
+
+`llm_int8_skip_modules` names modules that stay unquantised. Source: transformers' BitsAndBytesConfig.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from localq.errors import CheckpointError
+
+_KEYS = ("quant_method", "bnb_4bit_quant_type", "load_in_4bit", "load_in_8bit", "_load_in_4bit", "_load_in_8bit")
+
+
+def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None]:
+    """Module path -> the flags. Skipped modules are not asked for: a float weight is plain, a packed one says so."""
+    four, eight = (config.get(f"load_in_{n}bit", config.get(f"_load_in_{n}bit")) for n in (4, 8))
+    if four is True and eight is True:
+        raise CheckpointError("The config asks bitsandbytes for load_in_4bit and load_in_8bit; one was expected.")
+    common = {key: config[key] for key in _KEYS if key in config}
+    if four is not True:
+        common.pop("bnb_4bit_quant_type", None)  # written with its default beside 8-bit weights
+    return lambda path: common

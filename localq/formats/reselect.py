@@ -1,0 +1,33 @@
+"""Rows of formats that pack rows together: decoded where they cannot be cut. No format of its own.
+
+A block of rows for one product, or a few embedding rows, live as long as one step; only a matrix that is split for
+good while a model loads would grow by this.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import Array, PackedTensor
+from localq.formats.f32 import F32
+
+Floats = NDArray[np.float32]
+
+
+def floats(weights: Floats) -> PackedTensor:
+    """Decoded weights `[..., out, in]` as a tensor."""
+    return PackedTensor(F32, weights.shape, {"weight": weights})
+
+
+def run_of(index: slice | Array, length: int) -> slice | None:
+    """A slice of step 1 with both ends given, None where `index` is another kind of choice."""
+    if not isinstance(index, slice):
+        return None
+    start, stop, step = index.indices(length)
+    return slice(start, max(start, stop)) if step == 1 else None
+
+
+def numbers(index: slice | Array, length: int) -> NDArray[np.int64]:
+    """The chosen rows one by one."""
+    return np.arange(length)[index] if isinstance(index, slice) else np.asarray(index, np.int64)
