@@ -24,7 +24,9 @@ from localq.labels.schemes import Found, cache_at, group_at, scheme_at
 from localq.labels.tokens import LONGEST, Token, address, tokens
 from localq.labels.words import CONTAINERS, FAMILIES, MAKERS, METHODS, NAMED_VERSIONS, PLAIN, VARIANTS
 
-LONGEST_NAME = 20_000  # characters; what stands behind them is not read
+LONGEST_NAME = 512  # characters; no file system or hub allows longer names, and what stands behind is not read
+MOST_WORDS = 48
+_WITHOUT_DIGITS = frozenset(("ud", "group", "groupsize", "gs", "g", "kv"))  # words that may begin a structured part
 
 
 def read_label(name: str) -> Label:
@@ -58,6 +60,8 @@ def _merged(facts: dict[str, Any], readings: list[_Reader]) -> dict[str, Any]:
 
 def _label(name: str, facts: dict[str, Any]) -> Label:
     notes = settle(facts)
+    if len(name) > LONGEST_NAME:
+        notes.append(f"Only the first {LONGEST_NAME} characters were read.")
     known = {key: facts[key] for key in KEYS if facts.get(key) is not None}
     unknown = tuple(dict.fromkeys(facts["unknown"]))
     return Label(name, **known, unknown=unknown, notes=tuple(notes), pieces=tuple(facts["pieces"]))
@@ -68,7 +72,7 @@ class _Reader:
 
     def __init__(self, text: str, may_name: bool) -> None:
         self.text = text
-        self.tokens: list[Token] = tokens(text)
+        self.tokens: list[Token] = tokens(text)[:MOST_WORDS]
         self.words = [t.low if len(t.low) <= LONGEST else "" for t in self.tokens]
         self.may_name = may_name
         self.facts: dict[str, Any] = {}
@@ -140,6 +144,8 @@ class _Reader:
     # -- readers and tables -----------------------------------------------------------------------
 
     def _structured(self, i: int) -> int:
+        if self.words[i] not in _WITHOUT_DIGITS and not _DIGIT.search(self.words[i]):
+            return 0
         for kind, reader in _READERS:
             found: Found = reader(self.words, i)
             if found:
@@ -264,6 +270,9 @@ class _Reader:
         tables = (METHODS, CONTAINERS, VARIANTS, PLAIN)
         structured = any(reader(words, i) for _, reader in _READERS) or version_at(words, i)
         return bool(structured or word in ("ud", "i1", "imat", "imatrix") or any(word in t for t in tables))
+
+
+_DIGIT = re.compile("[0-9]")
 
 
 def _is_name(word: str) -> bool:
