@@ -84,23 +84,30 @@ def need(checkpoint: Checkpoint, context: int, kv: str | None = None, device: st
             f"'{checkpoint.path}' holds no model config, so its cache cannot be counted.",
             "localq explain shows what it holds.",
         )
-    config = text_part(checkpoint.config)
-    layers = plan(checkpoint.config)
+    return need_of(checkpoint.config, _weights(checkpoint, device), context, kv, device, _largest_matrix(checkpoint))
+
+
+def need_of(config: Config, weights: Term, context: int, kv: str | None, device: str, largest: int = 0) -> Need:
+    """The same for weights that were counted elsewhere; `largest` is the size of the largest matrix, 0 if unknown.
+
+    Raises:
+        UnsupportedError, CheckpointError, UsageError: as `need`.
+    """
+    text = text_part(config)
+    layers = plan(config)
     stored = kv_dtype(kv or ("f32" if device == "cpu" else "f16"))
     chunk = _CHUNK[device]
+    words = f"{_layers(layers)} x {context} tokens in steps of 256, {stored.bits:g} bits each"
+    entries = size(text, "vocab_size", default=0)
+    largest = largest or entries * size(text, "hidden_size", "n_embd", "d_model")
     terms = (
-        _weights(checkpoint, device),
-        Term(
-            "kv cache",
-            allocated(layers, context, stored.bits, chunk),
-            f"{_layers(layers)} x {context} tokens in steps of 256, {stored.bits:g} bits each",
-        ),
-        _activations(config, context, chunk, device, _largest_matrix(checkpoint)),
+        weights,
+        Term("kv cache", allocated(layers, context, stored.bits, chunk), words),
+        _activations(text, context, chunk, device, largest),
         Term(
             "engine",
-            _ENGINE[device] + _PER_TOKEN * size(config, "vocab_size", default=0),
-            f"{_ENGINE[device] >> 20} MB process + {_PER_TOKEN} bytes x {size(config, 'vocab_size', default=0)} "
-            "vocabulary entries",
+            _ENGINE[device] + _PER_TOKEN * entries,
+            f"{_ENGINE[device] >> 20} MB process + {_PER_TOKEN} bytes x {entries} vocabulary entries",
         ),
     )
     return Need(terms, context, stored, bytes_per_token(layers, stored.bits), chunk)
