@@ -170,7 +170,8 @@ def _pieces(keys: ModelKeys, entry: Architecture) -> dict[str, Source]:
 def _cuts(keys: ModelKeys, entry: Architecture, name: str, shape: tuple[int, ...]) -> list[tuple[str, int]] | None:
     """Parts of a fused tensor with their rows, in stored order (`fuse_qkv`, `fuse_gate_up_exps`), or None."""
     block, qkv, kind = name.partition(".attn_qkv.")
-    if qkv and "blk.{i}.attn_q.weight" in entry.names:
+    both = "blk.{i}.attn_qkv.weight" in entry.names  # hybrid models: fused in linear attention alone
+    if qkv and "blk.{i}.attn_q.weight" in entry.names and not both:
         query, key = keys.heads * keys.head_dim, keys.kv_heads * keys.head_dim
         rows, sizes = _rows(name, shape), {"attn_q": query, "attn_k": key, "attn_v": key}
     else:

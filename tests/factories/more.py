@@ -121,7 +121,7 @@ def _draw(rng: np.random.Generator, path: str, shape: tuple[int, ...]) -> Array:
     return np.float32(gain / shape[-1] ** 0.5) * w
 
 
-_STACKED = ("granitemoe",)  # published as stacks too
+_STACKED = ("granitemoe", "qwen3_5_moe")  # published as stacks too
 
 
 def _split(config: Config, path: str, w: Array) -> Iterator[tuple[str, Array]]:
@@ -160,9 +160,10 @@ def _gguf_name(model: TinyModel, case: Case, name: str) -> str:
     if numbered in case.names:
         return case.names[numbered].replace("{bid}", layer[0] if layer else "") + suffix
     arch = {text: arch for arch, text in gguf.MODEL_ARCH_NAMES.items()}[case.gguf]
-    found = gguf.get_tensor_name_map(arch, model.config.get("num_hidden_layers", 8)).get_name(stem)
+    found = gguf.get_tensor_name_map(arch, model.config.get("num_hidden_layers", 64)).get_name(stem)
     assert found is not None, f"gguf-py has no name for '{stem}' in {case.gguf}"
-    return found + (suffix or ".weight")
+    bare = found.endswith(("ssm_a", "ssm_d"))
+    return found + (suffix or ("" if bare else ".weight"))
 
 
 def common_keys(config: Config) -> dict[str, Any]:

@@ -25,12 +25,13 @@ def reshaped(**shapes: tuple[int, ...]) -> Callable[[ModelKeys, dict[str, Source
             for name, shape in shapes.items():
                 stored = f"blk.{i}.{name}.weight"
                 if stored in pieces:
-                    pieces[stored] = _as(pieces[stored], shape)
+                    pieces[stored] = as_shape(pieces[stored], shape)
 
     return prepare
 
 
-def _as(piece: Source, shape: tuple[int, ...]) -> Source:
+def as_shape(piece: Source, shape: tuple[int, ...]) -> Source:
+    """A piece with another shape over the same values; -1 is what is left over. Float tensors only."""
     count = math.prod(piece.shape)
     known = math.prod(side for side in shape if side != -1)
     if piece.format not in ("f32", "f16", "bf16") or known == 0 or count % known:
