@@ -52,7 +52,10 @@ def _merged(facts: dict[str, Any], readings: list[_Reader]) -> dict[str, Any]:
     """A file's or a tag's facts win over the repository's: it is the nearer name."""
     for reader in readings:
         for key, value in reader.facts.items():
-            facts[key] = facts[key] if key in ("family", "version") and key in facts else value
+            if key in ("variants", "methods"):
+                facts[key] = list(dict.fromkeys([*facts.get(key, []), *value]))
+            elif key not in ("family", "version") or key not in facts:
+                facts[key] = value
         facts["pieces"] += reader.pieces
         facts["unknown"] += reader.unknown
     return facts
@@ -119,7 +122,10 @@ class _Reader:
             return self._take(i, taken + (follow[0] if follow else 0), "base", family)
         self.facts["family"] = family
         if version:
+            version, suffix = re.fullmatch(r"([0-9.]+n?)(.*)", version).groups()  # type: ignore[union-attr]
             self.facts["version"] = version
+            if suffix in VARIANTS:
+                self.facts["variants"] = [VARIANTS[suffix]]
         self.after_family = True
         return self._take(i, taken, "family", family)
 
@@ -132,7 +138,7 @@ class _Reader:
         found = version_at(self.words, i)
         named = NAMED_VERSIONS.get(self.facts.get("family", ""), ())
         if not found and self.after_family and "version" not in self.facts:
-            found = (1, {"version": self.words[i].upper()}) if self.words[i] in named else None
+            found = (1, {"version": _named(self.words[i])}) if self.words[i] in named else None
             found = found or plain_version_at(self.words, i)
         if not found:
             return 0
@@ -218,11 +224,18 @@ class _Reader:
             return False
         if word in ("embed", "embedding") and "schemes" in self.facts:
             return False
+        if self._begins_a_name(i):
+            return False
         variants = self.facts.setdefault("variants", [])
         if VARIANTS[word] not in variants:
             variants.append(VARIANTS[word])
-        self.after_family = False
         return bool(self._take(i, taken, "variant", VARIANTS[word]))
+
+    def _begins_a_name(self, i: int) -> bool:
+        """Math-IIO, Coder-X: at the head of an unknown name such a word belongs to it."""
+        follow = self.words[i + 1] if i + 1 < len(self.words) else ""
+        unknown = _is_name(follow) and not self._known(i + 1) and not _known_family(self.words, i + 1)
+        return i == 0 and self.may_name and "family" not in self.facts and unknown
 
     def _plain(self, i: int, taken: int, word: str) -> bool:
         if taken == 2:
@@ -275,6 +288,11 @@ class _Reader:
 _DIGIT = re.compile("[0-9]")
 
 
+def _named(version: str) -> str:
+    """R1, K2, but 3n."""
+    return version if version[0].isdigit() else version.upper()
+
+
 def _is_name(word: str) -> bool:
     """Three letters or more in a row: a word, not a code like `L3`."""
     return re.search(r"[^\W\d_]{3}", word) is not None
@@ -288,9 +306,12 @@ def _known_family(words: list[str], i: int) -> tuple[int, str, str] | None:
         joined = "".join(words[i : i + taken])
         if i + taken <= len(words) and len(joined) <= LONGEST and joined in FAMILIES:
             return taken, FAMILIES[joined], ""
-    attached = re.fullmatch(r"([a-z]{2,})(v?[0-9]{1,2}(?:\.[0-9]{1,2})*n?)", words[i])
-    if attached and attached[1] in FAMILIES:
-        return 1, FAMILIES[attached[1]], attached[2].removeprefix("v")
+    attached = re.fullmatch(r"([a-z]{2,})v?([0-9]{1,2}(?:\.[0-9]{1,2})*n?)([a-z]*)", words[i])
+    if attached and attached[1] in FAMILIES and (not attached[3] or attached[3] in PLAIN or attached[3] in VARIANTS):
+        more = plain_version_at([attached[2], *words[i + 1 : i + 3]], 0) if attached[2].isdigit() else None
+        if more and more[0] == 2 and not attached[3]:  # internlm2_5
+            return 2, FAMILIES[attached[1]], more[1]["version"]
+        return 1, FAMILIES[attached[1]], attached[2] + attached[3]
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from localq.labels.words import METHOD_FORMATS
+from localq.labels.words import HOUSE_CONTAINERS, HOUSE_METHODS, METHOD_FORMATS
 
 Facts = dict[str, Any]
 
@@ -46,8 +46,10 @@ def _containers(facts: Facts) -> None:
     organisation = str(facts.get("organisation", "")).lower()
     if found:
         facts["container"] = found[0]
-    elif organisation == "mlx-community":
-        facts["container"] = "mlx"
+    elif organisation in HOUSE_CONTAINERS:
+        facts["container"] = HOUSE_CONTAINERS[organisation]
+    if organisation in HOUSE_METHODS:
+        facts.setdefault("methods", []).append(HOUSE_METHODS[organisation])
 
 
 def _schemes(facts: Facts, notes: list[str]) -> None:
@@ -70,6 +72,7 @@ def _schemes(facts: Facts, notes: list[str]) -> None:
     if clash:
         notes.append(NOTES["mixed"].format(schemes=", ".join(s["scheme"] for s in packed)))
         merged.pop("weight_bits", None)
+        merged["scheme"] = "-".join(s["scheme"] for s in packed)
         if len({s.get("number_format") for s in packed}) > 1:
             merged.pop("number_format", None)
     for key, value in merged.items():
@@ -104,14 +107,15 @@ def _derived(facts: Facts) -> None:
     method = facts.get("method")
     if method == "dwq":
         facts.setdefault("container", "mlx")
-    if method in METHOD_FORMATS and "number_format" not in facts and not facts.get("unquantized"):
-        facts["number_format"] = METHOD_FORMATS[method]
+    kinds = [METHOD_FORMATS[m] for m in facts.get("methods", []) if m in METHOD_FORMATS]
+    if kinds and not facts.get("unquantized"):
+        facts.setdefault("number_format", kinds[0])
     scheme = str(facts.get("scheme", ""))
     if facts.get("container") == "mlx" and scheme.endswith("bit") and facts.get("weight_bits") != 16:
         facts.setdefault("number_format", "int")
     if method == "bnb" and facts.get("weight_bits") == 8:
         facts.setdefault("number_format", "int")
-    if facts.get("family") == "BitNet" and scheme == "1.58bit":
+    if facts.get("family") == "BitNet":
         facts.setdefault("method", "bitnet")
 
 

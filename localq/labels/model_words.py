@@ -48,7 +48,7 @@ def context_at(words: Words, i: int) -> Found:
 
 
 def date_at(words: Words, i: int) -> Found:
-    """2507 (YYMM), 0528 (MMDD), 20250820, 08-2024, 2024-07-18; kept as written, joined by hyphens."""
+    """2507 (YYMM), 0528 (MMDD), 053125 (MMDDYY), 20250820, 08-2024, 2024-07-18; kept as written, joined by hyphens."""
     word = words[i]
     if not re.fullmatch(r"[0-9]{2,8}", word):
         return None
@@ -62,6 +62,8 @@ def date_at(words: Words, i: int) -> Found:
     if len(word) == 8 and _is_year(word[:4]) and _is_month(word[4:6]):
         return 1, {"date": word}
     if len(word) == 6 and (_is_year(word[:4]) and _is_month(word[4:]) or _is_short(word[:4])):
+        return 1, {"date": word}
+    if len(word) == 6 and _is_day(word[:4]) and re.fullmatch(r"2[2-9]", word[4:]):
         return 1, {"date": word}
     if len(word) == 4 and (_is_short(word) or _is_day(word)) and word != "1024":
         return 1, {"date": word}

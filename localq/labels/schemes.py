@@ -135,6 +135,8 @@ def _blocks(words: Words, i: int) -> Found:
     facts: Facts = {"weight_bits": int(name[-1]), "number_format": "int" if "INT" in name else "float"}
     facts["block_structure"] = "nv" if name.startswith("NV") else "mx"
     activation, count = found[2], 1
+    if (beside := re.fullmatch(r"q([48])", _word(words, i + 1))) and not activation:  # MLX: the rest in so many bits
+        return 2, {**facts, "scheme": f"{name}-Q{beside[1]}"}
     if not activation and re.fullmatch(r"a(16|8|4)", _word(words, i + 1)):
         activation, count = words[i + 1][1:], 2
     if activation:
@@ -216,6 +218,9 @@ def _bits(words: Words, i: int) -> Found:
         facts["number_format"] = "ternary"
     if found[2]:
         facts["group_size"] = int(found[2])
+    if re.fullmatch(r"[1-8]x[0-9]{1,2}", _word(words, i + count)):  # AQLM: codebooks x bits of their codes
+        facts |= {"scheme": f"{facts['scheme']}-{words[i + count]}", "number_format": "codebook"}
+        count += 1
     return count, facts
 
 

@@ -8,7 +8,7 @@ FAMILIES = {
     for name in (
         "Qwen QwQ QVQ Llama CodeLlama TinyLlama OpenLLaMA Mistral Mixtral Ministral Devstral Magistral Codestral "
         "Pixtral Voxtral Mathstral Gemma CodeGemma MedGemma ShieldGemma PaliGemma RecurrentGemma TranslateGemma "
-        "FunctionGemma EmbeddingGemma DiffusionGemma T5Gemma Phi DeepSeek DeepSeekMath DeepSeekCoder Janus GLM "
+        "FunctionGemma EmbeddingGemma DiffusionGemma T5Gemma Phi DeepSeek  Janus GLM "
         "ChatGLM CodeGeeX Kimi Moonlight MiniMax gpt-oss GPT-2 GPT-J GPT-NeoX SmolLM SmolVLM OLMo OLMoE Tulu "
         "Molmo Granite Falcon Yi InternLM InternVL EXAONE ERNIE Hunyuan Nemotron Minitron Command-R Command-A Aya "
         "Jamba Mamba RWKV StarCoder SantaCoder StableLM StableCode Vicuna Alpaca Guanaco Koala Zephyr Hermes "
@@ -59,7 +59,7 @@ METHODS = {
     "qtip": "qtip", "vptq": "vptq", "qat": "qat", "dwq": "dwq", "modelopt": "modelopt", "smoothquant": "smoothquant",
     "spinquant": "spinquant", "sinq": "sinq", "torchao": "torchao", "quanto": "quanto", "eetq": "eetq",
     "higgs": "higgs", "bitnet": "bitnet", "quark": "quark", "spqr": "spqr", "paroquant": "paroquant",
-    "compressedtensors": "compressed-tensors",
+    "compressedtensors": "compressed-tensors", "ct": "compressed-tensors", "e8p": "quip",
 }  # fmt: skip
 
 CONTAINERS = {
@@ -68,6 +68,10 @@ CONTAINERS = {
     "litert": "litert", "tflite": "litert", "coreml": "coreml", "mnn": "mnn", "rkllm": "rkllm",
     "executorch": "executorch", "safetensors": "safetensors",
 }  # fmt: skip
+
+# Organisations whose repositories are all of one kind.
+HOUSE_CONTAINERS = {"mlx-community": "mlx", "litert-community": "litert", "onnx-community": "onnx"}
+HOUSE_METHODS = {"vptq-community": "vptq"}
 
 # Methods whose codes have one kind of value, whatever else the name says.
 METHOD_FORMATS = {
@@ -119,5 +123,9 @@ PLAIN = {
     "block": "a scale per block", "tensor": "a scale per tensor", "group": "a scale per group",
     "router": "the part that chooses experts", "experts": "the experts", "mobile": "for phones",
     "long": "a long context", "context": "a context", "ctx": "a context", "pure": "one format for all tensors",
+    "ocr": "it reads text in images", "h": "a hybrid line: attention and state-space layers",
+    "smol": "smaller than the recipe of that name", "attn": "attention", "tokens": "trained on that many",
+    "reap": "experts pruned",
+    "1g": "one scale per row", "inc": "made with Intel's Neural Compressor", "pv": "tuned after quantising", "agentic": "a use", "rag": "a use",
     "and": "and", "with": "with", "for": "for", "from": "from", "the": "the",
 }  # fmt: skip
