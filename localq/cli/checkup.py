@@ -162,5 +162,5 @@ def _cache() -> list[Finding]:
     free = shutil.disk_usage(where).free
     found = [Finding("cache", "ok", f"{len(repos)} models, {size(total)} in {where}; {size(free)} free")]
     for repo in sorted(set(partial)):
-        found.append(Finding("cache", "note", f"{repo} is half downloaded", f"hf download {repo}"))
+        found.append(Finding("cache", "note", f"{repo} is half downloaded", f"localq pull {repo}"))
     return found

@@ -14,6 +14,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("localq.cli.run", "one answer to stdout; the prompt may come from stdin"),
     "chat": ("localq.cli.chat", "talk to a model, line by line"),
     "explain": ("localq.cli.explain", "what a checkpoint really is, from its headers"),
+    "pull": ("localq.cli.pull", "fetch a model: continued where it stopped, checked by hash"),
     "fit": ("localq.cli.fit", "will it run here, how fast; the arithmetic shown"),
     "formats": ("localq.cli.formats", "the formats localq knows, and how each runs"),
     "bench": ("localq.cli.bench", "speed, memory, and share of what the memory allows"),

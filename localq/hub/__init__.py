@@ -1,1 +1,1 @@
-"""From a model's name to files on this machine (this version: no network)."""
+"""From a model's name to files on this machine: references, search, downloads, what is here."""

@@ -1,7 +1,8 @@
 """What a model reference means on this machine: `demo`, a path, or a repository in the Hugging Face cache.
 
 Spellings: `demo`, a directory, a `.gguf` or `.safetensors` file, `org/name`, `org/name:LABEL`, `name`,
-`name@LABEL`, `hf://org/name/file`, `https://huggingface.co/org/name[/blob/REV/file]`. No network is used.
+`name@LABEL`, `hf://org/name/file`, `https://huggingface.co/org/name[/blob/REV/file]`. No network is used here:
+whoever opens a model never downloads by the way; what is not here is refused with the `localq pull` that fetches it.
 """
 
 import os
@@ -41,15 +42,20 @@ def resolve(ref: str, revision: str | None = None) -> str:
         raise UsageError("The model's name is empty.", "Try: localq run demo")
     if ref == "demo":
         return _demo()
-    path = os.path.expanduser(ref)
-    if os.path.exists(path):
-        return path
-    if _looks_like_path(ref):
+    if is_local(ref):
+        path = os.path.expanduser(ref)
+        if os.path.exists(path):
+            return path
         raise _missing_path(ref, path)
     hub = parse(ref)
     if revision:
         hub = hub._replace(revision=revision)
     return _cached(hub, ref)
+
+
+def is_local(ref: str) -> bool:
+    """Whether `ref` can only mean something on this machine: `demo`, a path, or what is spelt like one."""
+    return ref == "demo" or os.path.exists(os.path.expanduser(ref)) or _looks_like_path(ref)
 
 
 def parse(ref: str) -> HubRef:
@@ -61,7 +67,7 @@ def parse(ref: str) -> HubRef:
         if len(bits) > 3 and bits[2] in ("blob", "resolve", "raw"):
             revision, file = bits[3], "/".join(bits[4:])
         elif len(bits) > 3 and bits[2] == "tree":
-            revision = bits[3]
+            revision, file = bits[3], "/".join(bits[4:])
         elif len(bits) > 2:
             file = "/".join(bits[2:])
         if len(bits) < 2:
@@ -123,6 +129,11 @@ def _repos(cache: str) -> list[str]:
     return sorted(d for d in os.listdir(cache) if d.startswith("models--"))
 
 
+def cached_repos() -> list[str]:
+    """Names of the repositories that have a folder in the cache."""
+    return [_repo_name(folder) for folder in _repos(hf_cache_dir())]
+
+
 def _repo_name(folder: str) -> str:
     return folder.removeprefix("models--").replace("--", "/")
 
@@ -138,18 +149,20 @@ def _not_here(hub: HubRef, ref: str, cache: str) -> NotFoundError:
     names = [_repo_name(d) for d in _repos(cache)]
     near = difflib.get_close_matches(hub.repo, names, 3, 0.6)
     if near:
-        fetch = f" Else fetch it with: hf download {hub.repo}" if hub.org else ""
+        fetch = f" Else fetch it with: {_pull(hub)}" if hub.org else ""
         return NotFoundError(f"'{ref}' is not on this machine.", f"Did you mean {' or '.join(near)}?{fetch}")
     if not hub.org:
         return NotFoundError(
             f"'{ref}' is neither a file or folder here nor a model in {cache}.",
-            "This version does not search the hub: give a path, org/name of a downloaded model, or 'demo'.",
+            f"Search the hub for it and fetch it with: {_pull(hub)}",
         )
-    pattern = f" --include '*{hub.label}*'" if hub.label else ""
-    return NotFoundError(
-        f"'{ref}' is not on this machine, and this version of localq does not download yet.",
-        f"Fetch it with: hf download {hub.repo}{pattern}",
-    )
+    return NotFoundError(f"'{ref}' is not on this machine.", f"Fetch it with: {_pull(hub)}")
+
+
+def _pull(hub: HubRef) -> str:
+    """The command that fetches what is not here."""
+    label = f":{hub.label}" if hub.label else ""
+    return f"localq pull {hub.repo}{label}" + (f" --revision {hub.revision}" if hub.revision else "")
 
 
 def _snapshot(repo: str, hub: HubRef, ref: str) -> str:
@@ -169,7 +182,7 @@ def _snapshot(repo: str, hub: HubRef, ref: str) -> str:
         known = ", ".join([*(sorted(os.listdir(refs)) if os.path.isdir(refs) else []), *(h[:12] for h in have)])
         raise NotFoundError(
             f"'{ref}' has no cached revision '{hub.revision or 'main'}'; cached: {known or 'none'}.",
-            f"Fetch it with: hf download {hub.repo}" + (f" --revision {hub.revision}" if hub.revision else ""),
+            f"Fetch it with: {_pull(hub)}",
         )
     return os.path.join(snapshots, matches[0])
 
@@ -177,8 +190,12 @@ def _snapshot(repo: str, hub: HubRef, ref: str) -> str:
 def _pick(snapshot: str, hub: HubRef, ref: str) -> str:
     if hub.file:
         file = os.path.join(snapshot, *hub.file.split("/"))
+        if ".." not in hub.file.split("/") and os.path.isdir(file):  # a pasted tree/REV/FOLDER
+            ggufs = _first_shards(file)
+            return os.path.join(file, ggufs[0]) if len(ggufs) == 1 else file
         if ".." in hub.file.split("/") or not os.path.isfile(file):
-            raise NotFoundError(f"'{hub.file}' is not in the cached copy of {hub.repo}.", f"hf download {hub.repo}")
+            fetch = f"Fetch it with: localq pull hf://{hub.repo}/{hub.file}"
+            raise NotFoundError(f"'{hub.file}' is not in the cached copy of {hub.repo}.", fetch)
         return file
     ggufs = _first_shards(snapshot)
     if not hub.label and (not ggufs or os.path.isfile(os.path.join(snapshot, "config.json"))):
@@ -189,7 +206,9 @@ def _pick(snapshot: str, hub: HubRef, ref: str) -> str:
     listed = ", ".join(fitting or ggufs) or "no GGUF file"
     if fitting:
         raise UsageError(f"'{ref}' fits {len(fitting)} files: {listed}.", f"Write {hub.repo}:LABEL, e.g. :Q4_K_M.")
-    raise NotFoundError(f"No cached GGUF of {hub.repo} is labelled '{hub.label}'; it has {listed}.")
+    raise NotFoundError(
+        f"No cached GGUF of {hub.repo} is labelled '{hub.label}'; it has {listed}.", f"Fetch it with: {_pull(hub)}"
+    )
 
 
 def _first_shards(snapshot: str) -> list[str]:

@@ -193,4 +193,4 @@ def test_doctor_reports_half_a_download(localq: Runner, tmp_path: Path) -> None:
     blobs.mkdir(parents=True)
     (blobs / "0123.incomplete").write_bytes(b"x" * 10)
     _, out, _ = localq("doctor")
-    assert "acme/Tiny is half downloaded" in out and "$ hf download acme/Tiny" in out
+    assert "acme/Tiny is half downloaded" in out and "$ localq pull acme/Tiny" in out
