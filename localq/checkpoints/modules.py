@@ -86,7 +86,7 @@ def group(names: Iterable[str]) -> dict[str, Module]:
     stored = dict.fromkeys(names)
     known = known_names()
     cuts = {name: _cuts(name) for name in stored}
-    mains = {stem for found in cuts.values() for stem, suffix in found if suffix in known.mains}
+    mains = {stem for found in cuts.values() for stem, suffix in found if _main(stem, suffix, stored, known)}
     groups: dict[str, dict[str, str]] = {}
     modules: dict[str, Module] = {}
     for name, found in cuts.items():
@@ -100,6 +100,11 @@ def group(names: Iterable[str]) -> dict[str, Module]:
         path = stem[:-1] if stem.endswith(("_", ".")) else stem
         _add(modules, Module(path if bare else f"{stem}weight", path, parts))
     return modules
+
+
+def _main(stem: str, suffix: str, stored: Collection[str], known: Names) -> bool:
+    """Whether an array of this name is a matrix's main one; PLaMo 2 has a vector `q_weight` that is not exl2's."""
+    return suffix in known.mains and (suffix != "q_weight" or f"{stem}q_scale_max" in stored)
 
 
 def _add(modules: dict[str, Module], module: Module) -> None:

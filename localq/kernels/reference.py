@@ -62,16 +62,17 @@ def gather(
     Without `transpose` as stored: `[*batch, m, out] -> [*indices.shape, m, in]`.
     `x`'s batch axes broadcast against `indices`. Experts nobody chose are not decoded, and one lives at a time.
     """
-    chosen = np.asarray(indices).reshape(-1)
+    batch = np.broadcast_shapes(x.shape[:-2], indices.shape)
+    chosen = np.broadcast_to(np.asarray(indices), batch).reshape(-1)
     rows, width = x.shape[-2:]
-    spread = np.broadcast_to(_floats(x), (*indices.shape, rows, width)).reshape(-1, rows, width)
+    spread = np.broadcast_to(_floats(x), (*batch, rows, width)).reshape(-1, rows, width)
     times, out_features = (_times_rows, experts[0].shape[-2]) if transpose else (_times_columns, experts[0].shape[-1])
     y = np.empty((len(chosen), rows, out_features), np.float32)
     for expert in np.unique(chosen):
         at = np.flatnonzero(chosen == expert)
         product = times(spread[at].reshape(-1, width), experts[int(expert)])
         y[at] = product.reshape(len(at), rows, out_features)
-    return _array(y.reshape(*indices.shape, rows, out_features), x.dtype)
+    return _array(y.reshape(*batch, rows, out_features), x.dtype)
 
 
 def multi(x: mx.array, heads: Sequence[PackedTensor], transpose: bool) -> mx.array:

@@ -20,10 +20,14 @@ from localq.models import corrected
 # Source tensors an architecture's `sanitize` edits by value, delivered decoded. Conv kernels are [out, width, 1] or so:
 # never packed, small, and several architectures transpose them after a look at their shape.
 DECODED: dict[str, tuple[str, ...]] = {
-    "*": (r"conv\d?d?\.weight$", r"conv1d\.weight$"),
+    "*": (r"conv\d?d?\.weight$", r"conv_?1d\.weight$"),
     # 16-bit experts lie transposed with gate and up in alternate columns; their biases alternate in packed files too.
     "gpt_oss": (r"experts\.(gate_up|down)_proj(_bias)?$",),
+    "rwkv7": (r"\.k_k$", r"\.k_a$", r"g_norm"),
 }
+
+# The same for tensors that are stored edited where they are packed.
+DECODED_FLOATS: dict[str, tuple[str, ...]] = {"baichuan_m1": (r"lm_head\.weight$",)}
 
 # Modules whose `weight` an architecture reads as an array (research: a sweep over all of mlx-lm with opaque modules).
 READ_DIRECTLY: dict[str, tuple[str, ...]] = {
@@ -117,9 +121,9 @@ def find_classes(config: Mapping[str, Any]) -> tuple[Any, Any]:
     return classes
 
 
-def decoded_first(model_type: str, name: str) -> bool:
-    """Whether `sanitize` must see this source tensor's values."""
-    return _listed(DECODED, model_type, name)
+def decoded_first(model_type: str, name: str, family: str = "float") -> bool:
+    """Whether `sanitize` must see the values of this source tensor, stored in a format of this family."""
+    return _listed(DECODED, model_type, name) or family == "float" and _listed(DECODED_FLOATS, model_type, name)
 
 
 def read_directly(model_type: str, module: str) -> bool:

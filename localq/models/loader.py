@@ -104,7 +104,7 @@ class _Load:
         return given
 
     def _show(self, name: str, t: PackedTensor) -> mx.array:
-        if len(t.shape) < 2 or decoded_first(self.model_type, name):
+        if len(t.shape) < 2 or decoded_first(self.model_type, name, t.format.family):
             return mx.array(t.dequantize())
         return self.ledger.enter(name, t)
 

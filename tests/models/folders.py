@@ -56,8 +56,8 @@ def _spread(model: Any) -> dict[str, Any]:
 
     out = []
     for name, value in tree_flatten(model.parameters()):
-        if value.ndim < 2:
-            value = value + 0.1 * mx.random.normal(value.shape)
+        if value.ndim < 2 or not mx.any(value).item():  # vectors, and routers that mlx-lm makes of zeros
+            value = value + 0.1 * mx.random.normal(value.shape).astype(value.dtype)
         out.append((name, value))
     return tree_unflatten(out)
 
