@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from tests.factories.more import GONE, Array, Case, Config, Weights
+from tests.factories.more import GONE, Array, Case, Config, Weights, common_keys
 
 ROUGH_GELU = 5e-3  # ggml looks GELU up in a table of float16
 
@@ -110,7 +111,94 @@ def _case4(**config: Any) -> Case:
     )
 
 
+# 4 streams, rank 64, 256 per layer, the first 10 layers sparse, 20 with keys of their own: built into llama.cpp
+_TYPES3N = (["sliding_attention"] * 4 + ["full_attention"]) * 5
+_SPARSE = [0.95] * 10 + [0.0] * 15
+
+
+def _gemma3n(layers: int, **sizes: int) -> Config:
+    gone = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers")
+    text = {
+        "model_type": "gemma3n_text",
+        "hidden_size": 256,
+        "intermediate_size": 256,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "rms_norm_eps": 1e-6,
+        "vocab_size": 320,
+        "num_kv_shared_layers": max(layers - 20, 0),
+        "vocab_size_per_layer_input": 320,
+        "sliding_window": 8,
+        "max_position_embeddings": 512,
+        "rope_local_base_freq": 10000.0,
+        "rope_theta": 1e6,
+        "final_logit_softcapping": 30.0,
+        "layer_types": _TYPES3N[:layers],
+        "activation_sparsity_pattern": _SPARSE[:layers],
+        "hidden_size_per_layer_input": 256,
+        "altup_num_inputs": 4,
+        "altup_coef_clip": 120.0,
+        "altup_correct_scale": True,
+        "altup_active_idx": 0,
+        "laurel_rank": 64,
+        **sizes,
+    }
+    return {"model_type": "gemma3n", "text_config": text, "tie_word_embeddings": True, **dict.fromkeys(gone, GONE)}
+
+
+def _keys3n(c: Config) -> dict[str, Any]:
+    text = c["text_config"]
+    return {
+        **common_keys({k: v for k, v in text.items() if k != "intermediate_size"}),
+        "feed_forward_length": [text["intermediate_size"]] * text["num_hidden_layers"],
+        "attention.sliding_window": text["sliding_window"],
+        "attention.sliding_window_pattern": [t == "sliding_attention" for t in text["layer_types"]],
+        "attention.shared_kv_layers": text["num_kv_shared_layers"],
+        "activation_sparsity_scale": [
+            1.6448533535003662 if s else -math.inf for s in text["activation_sparsity_pattern"]
+        ],
+        "altup.active_idx": text["altup_active_idx"],
+        "altup.num_inputs": text["altup_num_inputs"],
+        "embedding_length_per_layer_input": text["hidden_size_per_layer_input"],
+        "final_logit_softcapping": text["final_logit_softcapping"],
+    }
+
+
+def _published3n(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]]:
+    yield name, w + np.float32(1) if name.endswith("correct_output_scale") else w
+
+
+def _stacked3n(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]]:
+    """The streams' projections as one stack, numbered here as the experts of other models are."""
+    name = name.replace("language_model.", "")
+    for stream in ("altup_projections.", "altup_unembed_projections."):
+        name = name.replace(stream, f"{stream}experts.")
+    yield name, w
+
+
+_NAMES3N = {
+    "model.altup_projections.experts": "altup_proj",
+    "model.altup_unembed_projections.experts": "altup_unembd_proj",
+}
+
+
+def _case3n(layers: int, **sizes: int) -> Case:
+    return Case(
+        "gemma3n",
+        _gemma3n(layers, **sizes),
+        _keys3n,
+        _stacked3n,
+        names=_NAMES3N,
+        hugging_face=_published3n,
+        bound=ROUGH_GELU,
+        vocabulary="spm",
+    )
+
+
 CASES: dict[str, Case] = {
+    "gemma3n": _case3n(5),
     "gemma4-e2b": _case4(
         num_kv_shared_layers=2,
         hidden_size_per_layer_input=32,

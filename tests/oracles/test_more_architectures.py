@@ -12,12 +12,20 @@ from numpy.typing import NDArray
 
 import localq
 from localq.checkpoints.detect import open_checkpoint
-from tests.factories import classics, dense_one, gemmas, ggml, hybrid, mla, more, other
+from tests.factories import classics, dense_one, gemmas, ggml, hybrid, llamas, mla, more, other
 from tests.models.folders import plain_logits
 from tests.oracles import second_engine
 from tests.oracles.golden import IDS
 
-CASES = {**mla.CASES, **other.CASES, **classics.CASES, **dense_one.CASES, **gemmas.CASES, **hybrid.CASES}
+CASES = {
+    **mla.CASES,
+    **other.CASES,
+    **classics.CASES,
+    **dense_one.CASES,
+    **gemmas.CASES,
+    **llamas.CASES,
+    **hybrid.CASES,
+}
 CONTAINERS = 1e-4
 CHUNKS = 1e-4
 

@@ -63,7 +63,8 @@ def _config(keys: ModelKeys) -> dict[str, Any]:
         "max_position_embeddings": keys.integer("context_length"),
         "sliding_window": keys.integer("attention.sliding_window"),
         "layer_types": ["sliding_attention" if flag else "full_attention" for flag in sliding],
-        "final_logit_softcapping": keys.number("final_logit_softcapping", 0.0) or None,
+        # Without the key llama.cpp takes 30 (src/llama-hparams.h), as mlx-lm does
+        "final_logit_softcapping": keys.number("final_logit_softcapping", 30.0) or None,
         "tie_word_embeddings": "output.weight" not in keys.tensors,
         **_heads(keys, sliding),
         **_rope(keys),
