@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from localq.checkpoints import open_checkpoint
+from localq.checkpoints.exclusions import excluded
 from localq.checkpoints.methods.awq import rules
 from localq.errors import CheckpointError
 from localq.formats import find
@@ -91,3 +92,31 @@ def test_padding_of_scales_is_no_zero_scale(tmp_path: Path) -> None:
     variant = VARIANTS["gemv_64"]
     assert (variant.parts["scales"] == 0).any()
     assert read(tmp_path, variant.parts, variant.config).shape == variant.shape
+
+
+@pytest.mark.parametrize(
+    "entries", [["gate"], ["lm_head", "visual."], ["model.layers.1"], [r"layers\.\d+\.mlp"], ["a|b"]]
+)
+def test_exclusions_are_those_of_transformers(entries: list[str]) -> None:
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    paths = [
+        "lm_head",
+        "model.lm_head",
+        "mlp.gate",
+        "mlp.gate_proj",
+        "gate.up",
+        "visual.blocks.0",
+        "visual",
+        "b.c",
+        "ab",
+    ]
+    paths += [
+        "model.layers.1",
+        "model.layers.1.mlp.up_proj",
+        "model.layers.11.mlp.up_proj",
+        "layers.12.mlp",
+        "layers.1.mlpx",
+    ]
+    answer = excluded({"modules_to_not_convert": entries})
+    assert {path: answer(path) for path in paths} == {p: not should_convert_module(p, entries) for p in paths}
