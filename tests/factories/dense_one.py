@@ -1,4 +1,4 @@
-"""Tiny models of the attention-only families in wide use, and their GGUF layout (facts: conversion/*.py of llama.cpp)."""
+"""Tiny models of attention-only families in wide use, and their GGUF layout (facts: llama.cpp's conversion/*.py)."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,9 +150,15 @@ def tensors(model: TinyModel, case: Case) -> Weights:
     return out
 
 
-def _gguf_name(model: TinyModel, case: Case, name: str) -> str:
+@cache
+def _name_map(architecture: str, layers: int) -> Any:
     import gguf
 
+    arch = {text: arch for arch, text in gguf.MODEL_ARCH_NAMES.items()}[architecture]
+    return gguf.get_tensor_name_map(arch, layers)
+
+
+def _gguf_name(model: TinyModel, case: Case, name: str) -> str:
     m = re.fullmatch(r"(.+?)(\.weight|\.bias)?", name)
     assert m is not None
     stem, suffix = m[1], m[2] or ""
@@ -159,8 +166,7 @@ def _gguf_name(model: TinyModel, case: Case, name: str) -> str:
     layer = re.search(r"(?<=\.)\d+(?=\.|$)", stem)
     if numbered in case.names:
         return case.names[numbered].replace("{bid}", layer[0] if layer else "") + suffix
-    arch = {text: arch for arch, text in gguf.MODEL_ARCH_NAMES.items()}[case.gguf]
-    found = gguf.get_tensor_name_map(arch, model.config.get("num_hidden_layers", 64)).get_name(stem)
+    found = _name_map(case.gguf, model.config.get("num_hidden_layers", 64)).get_name(stem)
     assert found is not None, f"gguf-py has no name for '{stem}' in {case.gguf}"
     bare = found.endswith(("ssm_a", "ssm_d"))
     return found + (suffix or ("" if bare else ".weight"))

@@ -17,15 +17,16 @@ from tests.models.folders import plain_logits
 from tests.oracles import second_engine
 from tests.oracles.golden import IDS
 
-CASES = {
-    **mla.CASES,
-    **other.CASES,
-    **classics.CASES,
-    **dense_one.CASES,
-    **gemmas.CASES,
-    **llamas.CASES,
-    **hybrid.CASES,
-}
+FAMILIES = (
+    mla,
+    other,
+    classics,
+    dense_one,
+    gemmas,
+    llamas,
+    hybrid,
+)
+CASES = {name: case for family in FAMILIES for name, case in family.CASES.items()}
 CONTAINERS = 1e-4
 CHUNKS = 1e-4
 
