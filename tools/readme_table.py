@@ -1,7 +1,7 @@
 """Writes the README's table of formats from the registry; a test fails when the README is behind.
 
-python tools/readme_table.py           prints it
-python tools/readme_table.py --write   puts it into README.md
+python tools/readme_table.py           prints it, and the one of architectures
+python tools/readme_table.py --write   puts them into README.md
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 START, END = "<!-- formats: written by tools/readme_table.py -->", "<!-- end of formats -->"
+
+ARCHITECTURES = "<!-- architectures: written by tools/readme_table.py -->"
+END_ARCHITECTURES = "<!-- end of architectures -->"
 
 
 def table() -> str:
@@ -42,18 +45,39 @@ def table() -> str:
     return "\n".join(rows)
 
 
+def architectures() -> str:
+    """GGUF's architectures as a table, then those that run from a folder alone."""
+    from localq.inspect.architectures import describe_architectures
+
+    facts = describe_architectures()
+    rows = ["| GGUF | `model_type` | checked against |", "| --- | --- | --- |"]
+    stems = sorted({stem for one in facts for stem in one.gguf})
+    for stem in stems:
+        types = [one for one in facts if stem in one.gguf]
+        names = ", ".join(f"`{one.model_type}`" for one in types)
+        checked = sorted({one.checked["gguf"] for one in types} | {"mlx-lm" for one in types if one.folder})
+        rows.append(f"| `{stem}` | {names} | {', '.join(checked)} |")
+    alone = ", ".join(f"`{one.model_type}`" for one in facts if not one.gguf)
+    return "\n".join(rows) + f"\n\nFrom safetensors alone, checked against mlx-lm: {alone}."
+
+
 def with_table(text: str) -> str:
-    """`text` with the table between its two marks replaced."""
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n{table()}\n{END}{after}"
+    """`text` with what stands between each pair of marks replaced."""
+    text = _between(text, START, END, table())
+    return _between(text, ARCHITECTURES, END_ARCHITECTURES, architectures()) if ARCHITECTURES in text else text
+
+
+def _between(text: str, start: str, end: str, content: str) -> str:
+    before, _, rest = text.partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}\n{content}\n{end}{after}"
 
 
 def main() -> int:
     if "--write" in sys.argv[1:]:
         README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
     else:
-        print(table())
+        print(f"{table()}\n\n{architectures()}")
     return 0
 
 

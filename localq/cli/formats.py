@@ -13,11 +13,16 @@ DEVICES = ("cpu", "metal", "cuda")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--architectures", action="store_true", help="instead the architectures: containers, checked against whom"
+    )
     add_json(parser)
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Print the table; says where MLX is missing, because then nothing runs."""
+    if args.architectures:
+        return _architectures(out)
     rows = [(facts, how_it_runs(facts)) for facts in describe_formats()]
     if out.json:
         out.object([as_dict(facts, runs) for facts, runs in rows])
@@ -27,6 +32,29 @@ def run(args: argparse.Namespace, out: Output) -> int:
         "\nnative: MLX's own kernel for that mode, weights stay packed. "
         "reference: unpacked in row blocks on every call, slow and right."
     )
+    return 0
+
+
+def _architectures(out: Output) -> int:
+    from localq.inspect.architectures import describe_architectures
+
+    facts = describe_architectures()
+    if out.json:
+        out.object([one._asdict() for one in facts])
+        return 0
+    head = ("model_type", "GGUF", "safetensors", "GGUF checked against", "safetensors checked against")
+    rows = [
+        (
+            one.model_type,
+            ", ".join(one.gguf) or "-",
+            "yes" if one.folder else "-",
+            one.checked.get("gguf", "-"),
+            one.checked.get("safetensors", "-"),
+        )
+        for one in facts
+    ]
+    out.data(table([head, *rows]))
+    out.say("\nchecked: logits of tiny random models equal to that program's, in float32 and packed.")
     return 0
 
 

@@ -61,8 +61,7 @@ def _why_not_mlx(checkpoint: Checkpoint) -> str | None:
     from localq.models.architecture import find_classes
 
     if checkpoint.config is None:
-        own = checkpoint.metadata.get("general.architecture") if checkpoint.container == "gguf" else None
-        return f"localq has no names for the GGUF architecture '{own}'" if own else "it has no config"
+        return (checkpoint.unsupported or "it has no config").rstrip(".")
     try:
         find_classes(checkpoint.config)
     except UnsupportedError as error:

@@ -42,9 +42,10 @@ def load_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> tuple[M
     """
     config = checkpoint.config
     if config is None:
-        own = checkpoint.metadata.get("general.architecture") if checkpoint.container == "gguf" else None
-        what = f"is a GGUF of the architecture '{own}', for which localq has no names" if own else "has no config"
-        raise UnsupportedError(f"'{checkpoint.path}' {what}; it can be read, not run.")
+        if checkpoint.unsupported:
+            hint = "llama.cpp may run it: pip install 'localq[llama]', then --engine llama."
+            raise UnsupportedError(checkpoint.unsupported, hint if checkpoint.container == "gguf" else "")
+        raise UnsupportedError(f"'{checkpoint.path}' has no config; it can be read, not run.")
     if checkpoint.unsupported:
         raise UnsupportedError(checkpoint.unsupported)
     check_config(config, checkpoint.specs)

@@ -48,6 +48,8 @@ class Architecture(NamedTuple):
         with_experts: the entry that holds instead when the file counts experts.
         choose: picks among several entries where one GGUF name stands for more than one `model_type`.
         prepare: brings the file's tensors into the one form the table names (halves of one matrix joined).
+        variants: further `model_type`s that `choose` may pick.
+        checked: whose logits on the same file localq's were compared with in the tests.
     """
 
     model_type: str
@@ -57,6 +59,8 @@ class Architecture(NamedTuple):
     with_experts: Architecture | None = None
     choose: Callable[[ModelKeys], Architecture] | None = None
     prepare: Callable[[ModelKeys, dict[str, Source]], None] | None = None
+    variants: tuple[str, ...] = ()
+    checked: str = "llama.cpp"
 
 
 def supported() -> list[str]:
@@ -83,7 +87,8 @@ def find(keys: ModelKeys) -> Architecture:
     if keys.architecture not in supported():
         raise UnsupportedError(
             f"The GGUF architecture '{keys.architecture}' is not supported; localq reads {', '.join(supported())}.",
-            "`localq explain` still shows what the file holds.",
+            "`localq explain` shows what the file holds; llama.cpp may run it: pip install 'localq[llama]', then "
+            "--engine llama.",
         )
     entry = _load(keys.architecture)
     if entry.with_experts is not None and keys.integer("expert_count", 0) > 0:

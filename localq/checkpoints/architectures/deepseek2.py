@@ -76,4 +76,4 @@ V3 = Architecture(model_type="deepseek_v3", names=LATENT, config=v3, prepare=joi
 GLM = Architecture(model_type="glm4_moe_lite", names=LATENT, config=v3, prepare=join_halves)
 YOUTU = Architecture(model_type="youtu_llm", names=LATENT, config=_youtu, prepare=join_halves)
 
-ARCHITECTURE = V3._replace(choose=_choose)
+ARCHITECTURE = V3._replace(choose=_choose, variants=("deepseek_v2", "glm4_moe_lite", "youtu_llm"))

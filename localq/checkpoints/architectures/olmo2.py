@@ -62,4 +62,5 @@ ARCHITECTURE = Architecture(
         "mlp_bias": False,
     },
     choose=_choose,
+    variants=("olmo3",),
 )

@@ -1,0 +1,73 @@
+"""Every architecture localq runs, its containers, and whom it was checked against: `localq formats --architectures`.
+
+GGUF's side is the registry of checkpoints/architectures; a folder can hold whatever mlx-lm has a module for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from localq.checkpoints.architectures import SUPPORTED
+
+# What mlx-lm has a module for and localq still cannot run from a folder
+NOT_RUN = {
+    "bitnet": "its layers are a Metal kernel of mlx-lm's own",
+    "muse_spark": "no tiny model of it could be made to check",
+    "olmo": "mlx-lm's module needs the package ai2-olmo",
+    "prism_hadamard_qwen35": "packed in a format of its own",
+}
+# mlx-lm's modules that are parts of another architecture's
+_PARTS = {"gemma4_text", "llama4_text"}
+
+
+class ArchitectureFacts(NamedTuple):
+    """One architecture.
+
+    Attributes:
+        model_type: Hugging Face's name.
+        gguf: GGUF's names for it, empty where llama.cpp has none or localq no names for it yet.
+        folder: whether it runs from a folder of safetensors.
+        checked: by container, whose logits localq's were compared with.
+    """
+
+    model_type: str
+    gguf: tuple[str, ...]
+    folder: bool
+    checked: dict[str, str]
+
+
+def describe_architectures() -> list[ArchitectureFacts]:
+    """All of them by `model_type`; without mlx-lm installed only those with names for GGUF."""
+    named: dict[str, dict[str, str]] = {}  # model_type -> GGUF name -> checked against
+    for stem, first in SUPPORTED.items():
+        entries = [first] if first.with_experts is None else [first, first.with_experts]
+        for entry in entries:
+            for model_type in (entry.model_type, *entry.variants):
+                named.setdefault(model_type, {})[stem] = entry.checked
+    folders = set(mlx_lm_modules()) - set(NOT_RUN) - _PARTS
+    facts = []
+    for model_type in sorted({*named, *folders}, key=str.lower):
+        gguf = named.get(model_type, {})
+        checked = {"gguf": ", ".join(sorted(set(gguf.values())))} if gguf else {}
+        if model_type in folders:
+            checked["safetensors"] = "mlx-lm"
+        facts.append(ArchitectureFacts(model_type, tuple(gguf), model_type in folders, checked))
+    return facts
+
+
+def mlx_lm_modules() -> list[str]:
+    """Names of mlx-lm's modules that define a model, read without importing any; empty where it is not installed."""
+    from importlib.util import find_spec
+
+    spec = find_spec("mlx_lm")
+    if spec is None or spec.origin is None:
+        return []
+    folder = os.path.join(os.path.dirname(spec.origin), "models")
+    found = []
+    for file in os.listdir(folder):
+        if file.endswith(".py"):
+            with open(os.path.join(folder, file), encoding="utf-8") as text:
+                if "\nclass Model(" in text.read():
+                    found.append(file.removesuffix(".py"))
+    return sorted(found)
