@@ -216,7 +216,7 @@ class SafetensorsCheckpoint(Checkpoint):
 
     def _refuse_unknown_method(self) -> None:
         """A method that is named but recognised in no tensor may still change the weights when loaded: say so."""
-        if self.quant_method and not any(len(m.parts) > 1 and n in self._known for n, m in self._modules.items()):
+        if self.quant_method and all(form.family == "float" for form, _ in self._known.values()):
             self._cannot(
                 f"{self.path} is quantised with quant_method {self.quant_method!r}, which localq cannot load yet."
             )

@@ -196,12 +196,12 @@ class BNB4Bit(
             _STATE + cls.table: _state(cls, shape, 0.5),
         }
         if not cls.double:
-            return PackedTensor(cls, shape, {**parts, "weight.absmax": rng.uniform(0.5, 1.5, blocks).astype(np.float32)})
+            return PackedTensor(
+                cls, shape, {**parts, "weight.absmax": rng.uniform(0.5, 1.5, blocks).astype(np.float32)}
+            )
         nested = rng.uniform(0.3, 0.4, layout["weight.nested_absmax"].shape).astype(np.float32)
         parts |= {"weight.absmax": rng.integers(0, 256, blocks, np.uint8), "weight.nested_absmax": nested}
-        return PackedTensor(
-            cls, shape, {**parts, "weight.nested_quant_map": np.linspace(-1, 1, 256, dtype=np.float32)}
-        )
+        return PackedTensor(cls, shape, {**parts, "weight.nested_quant_map": np.linspace(-1, 1, 256, dtype=np.float32)})
 
 
 def read_state(stored: Array, table: str, nested: bool) -> dict[str, Any]:

@@ -32,9 +32,9 @@ class FloatFormat(Format):
     @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
         """One stored array of this dtype is a float tensor whatever the config says: mlx-lm packs what has scales."""
-        if len(stored) != 1:
-            return None
         part = next(iter(stored.values()))
+        if len(stored) != 1 or (quantization and quantization.get("online") is True and len(part.shape) == 2):
+            return None  # the latter: bitnet_online's
         return (cls, part.shape) if part.dtype == cls.dtype else None
 
     @classmethod
