@@ -113,8 +113,9 @@ def is_plain_name(name: str) -> bool:
 def beside(folder: str, name: str) -> str:
     """Path of the file `name` in `folder`, if what it leads to is part of the checkpoint.
 
-    A symbolic link may stay inside the folder, or lead into the `blobs` of the Hugging Face cache that the folder is
-    a snapshot of; nothing else, so that a downloaded folder cannot show files from elsewhere on this machine.
+    A symbolic link may stay inside the folder, or lead into the `blobs` of the repository in the Hugging Face cache
+    that the folder is a snapshot of, or of that cache itself (huggingface_hub 2 lets repositories share blobs there);
+    nothing else, so that a downloaded folder cannot show files from elsewhere on this machine.
 
     Raises:
         CheckpointError: a link that leads elsewhere.
@@ -123,7 +124,10 @@ def beside(folder: str, name: str) -> str:
     home = os.path.realpath(folder or ".")
     allowed = [home]
     if os.path.basename(os.path.dirname(home)) == "snapshots":
-        allowed.append(os.path.join(os.path.dirname(os.path.dirname(home)), "blobs"))
+        repository = os.path.dirname(os.path.dirname(home))
+        allowed.append(os.path.join(repository, "blobs"))
+        if os.path.basename(repository).startswith("models--"):  # blobs that several repositories share
+            allowed.append(os.path.join(os.path.dirname(repository), "blobs"))
     real = os.path.realpath(path)
     if not any(real.startswith(os.path.join(root, "")) for root in allowed):
         raise CheckpointError(

@@ -15,11 +15,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localq.cli.chat", "talk to a model, line by line"),
     "explain": ("localq.cli.explain", "what a checkpoint really is, from its headers"),
     "pull": ("localq.cli.pull", "fetch a model: continued where it stopped, checked by hash"),
+    "list": ("localq.cli.list", "the models that are here, whichever program brought them"),
+    "rm": ("localq.cli.rm", "remove a model and the bytes nothing else uses"),
     "fit": ("localq.cli.fit", "will it run here, how fast; the arithmetic shown"),
     "formats": ("localq.cli.formats", "the formats localq knows, and how each runs"),
     "bench": ("localq.cli.bench", "speed, memory, and share of what the memory allows"),
     "doctor": ("localq.cli.doctor", "what is installed, what is wrong, and the command that mends it"),
 }
+ALIASES = {"ls": "list"}
 
 EXIT_CODES = "0 ok, 1 failure, 2 usage, 3 not found, 4 does not fit, 5 unsupported or damaged, 130 interrupted"
 
@@ -55,6 +58,7 @@ def _dispatch(argv: list[str]) -> int:
     if rest[0] in ("-V", "--version"):
         sys.stdout.write(f"localq {_version()}\n")
         return 0
+    rest[0] = ALIASES.get(rest[0], rest[0])
     if rest[0] not in VERBS:
         raise _unknown(rest[0])
     return _run_verb(rest[0], [*rest[1:], *flags] if "--" not in rest else [*flags, *rest[1:]])

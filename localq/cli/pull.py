@@ -31,17 +31,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Print the path of what can be opened now."""
-    from localq.hub.failures import MissingRepoError
-    from localq.hub.pull import plan_pull
+    from localq.hub.failures import UnreachableError
     from localq.hub.resolve import find
-    from localq.hub.selection import Wish
 
     local = _already_local(args.model)
     if local:
         out.say(f"localq: '{args.model}' is on this machine already.")
         out.object({"path": local}) if out.json else out.data(local)
         return 0
-    ref = find(args.model, args.revision, out.say)
+    try:
+        ref = find(args.model, args.revision, out.say)
+        return _pull(ref, args, out)
+    except UnreachableError as error:
+        local = _cached(args)
+        if not local:
+            raise
+        out.say(f"localq: {error.message} What is in the cache is not compared with the hub.")
+        out.object({"path": local}) if out.json else out.data(local)
+        return 0
+
+
+def _cached(args: argparse.Namespace) -> str:
+    """The cached model of this reference, "" if it is not here (or certain files or another folder were asked for)."""
+    from localq.hub.refs import resolve
+
+    if args.local_dir or args.include or args.exclude or args.mmproj or args.dry_run:
+        return ""
+    try:
+        return resolve(args.model, args.revision)
+    except LocalqError:
+        return ""
+
+
+def _pull(ref: HubRef, args: argparse.Namespace, out: Output) -> int:
+    from localq.hub.failures import MissingRepoError
+    from localq.hub.pull import plan_pull
+    from localq.hub.selection import Wish
+
     wish = Wish(include=tuple(args.include), exclude=tuple(args.exclude), mmproj=args.mmproj)
     try:
         plan = plan_pull(ref, wish, args.local_dir or "")

@@ -114,13 +114,15 @@ def is_inside(path: str) -> bool:
     return plain and all(p not in ("", ".", "..") for p in parts)
 
 
-def search(words: str, limit: int = 50) -> list[Found]:
-    """Repositories of models whose name has `words`, most downloaded first.
+def search(words: str, author: str = "", limit: int = 50) -> list[Found]:
+    """Repositories of models whose name has `words` (of one organisation, if given), most downloaded first.
 
     Raises:
         LocalqError: the hub refuses or cannot be reached.
     """
     params = {"search": words, "sort": "downloads", "direction": "-1", "limit": str(limit)}
+    if author:
+        params = {key: value for key, value in {**params, "author": author}.items() if value}
     items, _ = client.get_json("/api/models", params, Subject(words))
     return [f for f in map(_found, items if isinstance(items, Sequence) else ()) if f is not None][:limit]
 

@@ -1,7 +1,8 @@
 """What a model reference means on this machine: `demo`, a path, or a repository in the Hugging Face cache.
 
-Spellings: `demo`, a directory, a `.gguf` or `.safetensors` file, `org/name`, `org/name:LABEL`, `name`,
-`name@LABEL`, `hf://org/name/file`, `https://huggingface.co/org/name[/blob/REV/file]`. No network is used here:
+Spellings: `demo`, a directory, a `.gguf` or `.safetensors` file, `ollama:NAME:TAG` (read in Ollama's store),
+`org/name`, `org/name:LABEL`, `name`, `name@LABEL`, `hf://org/name/file`,
+`https://huggingface.co/org/name[/blob/REV/file]`. No network is used here:
 whoever opens a model never downloads by the way; what is not here is refused with the `localq pull` that fetches it.
 """
 
@@ -42,6 +43,10 @@ def resolve(ref: str, revision: str | None = None) -> str:
         raise UsageError("The model's name is empty.", "Try: localq run demo")
     if ref == "demo":
         return _demo()
+    if ref.lower().startswith("ollama:"):
+        from localq.hub.ollama import blob_of
+
+        return blob_of(ref)
     if is_local(ref):
         path = os.path.expanduser(ref)
         if os.path.exists(path):

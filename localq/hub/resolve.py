@@ -122,6 +122,8 @@ def nearest(ref: str, hub: HubRef, ranked: Sequence[Candidate] | None = None) ->
 def rank(hub: HubRef, asked: dict[str, Any]) -> list[Candidate]:
     """What the hub finds for a name, best agreement first, then most downloaded."""
     found: dict[str, Found] = {}
+    for result in search("", hub.org) if hub.org else ():  # a misspelt name of a known organisation
+        found[result.repo] = result
     for words in _queries(hub, asked):
         for result in search(words):
             found.setdefault(result.repo, result)

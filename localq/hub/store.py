@@ -57,7 +57,7 @@ class Store(NamedTuple):
     def publish(self, files: Sequence[RemoteFile]) -> None:
         """Make a finished pull visible: links first, the branch last."""
         if self.folder:
-            remember_folder(self.folder, self.listing)
+            remember_folder(self.folder, self.listing, files)
             return
         for file in files:
             _link(self.place(file).final, os.path.join(self.snapshot, *file.path.split("/")))
@@ -73,7 +73,8 @@ def folder_name(repo: str) -> str:
 def _link(blob: str, pointer: str) -> None:
     """Let `pointer` mean `blob`: a relative link, or, where there are no links, the file itself."""
     os.makedirs(os.path.dirname(pointer), exist_ok=True)
-    target = os.path.relpath(os.path.realpath(blob), os.path.realpath(os.path.dirname(pointer)))
+    folder, name = os.path.split(blob)  # the blob may itself be a link, into huggingface_hub's store of shared blobs
+    target = os.path.relpath(os.path.join(os.path.realpath(folder), name), os.path.realpath(os.path.dirname(pointer)))
     if os.path.islink(pointer) and os.readlink(pointer) == target:
         return
     fresh = f"{pointer}.{os.getpid()}.new"
@@ -134,8 +135,12 @@ def read_folders() -> dict[str, dict[str, Any]]:
     return {k: v for k, v in known.items() if isinstance(v, dict) and isinstance(v.get("repo"), str)}
 
 
-def remember_folder(folder: str, listing: Listing) -> None:
-    change_folders({os.path.abspath(folder): {"repo": listing.repo, "commit": listing.commit}})
+def remember_folder(folder: str, listing: Listing, files: Sequence[RemoteFile]) -> None:
+    """Note what a pull has put into a folder, beside what earlier ones have."""
+    folder = os.path.abspath(folder)
+    before = read_folders().get(folder, {}).get("files")
+    names = {*(before if isinstance(before, list) else ()), *(f.path for f in files)}
+    change_folders({folder: {"repo": listing.repo, "commit": listing.commit, "files": sorted(names)}})
 
 
 def change_folders(changes: dict[str, dict[str, Any] | None]) -> None:

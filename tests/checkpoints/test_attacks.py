@@ -89,6 +89,18 @@ def test_links_of_the_hub_cache_are_followed(tmp_path: Path) -> None:
     assert list(open_checkpoint(snapshot)) == ["a"]
 
 
+def test_links_into_the_blobs_that_repositories_share_are_followed(tmp_path: Path) -> None:
+    """huggingface_hub 2: `models--o--n/blobs/ETAG` is itself a link to `blobs/AB/XETHASH` of the cache."""
+    shared, blobs = tmp_path / "blobs/ab", tmp_path / "models--o--n/blobs"
+    snapshot = tmp_path / "models--o--n/snapshots/abc"
+    for folder in (shared, blobs, snapshot):
+        folder.mkdir(parents=True)
+    (shared / "abcd").write_bytes(safetensors(GOOD, bytes(8)))
+    (blobs / "123").symlink_to("../../blobs/ab/abcd")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/123")
+    assert list(open_checkpoint(snapshot)) == ["a"]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.gguf")

@@ -195,6 +195,9 @@ def _handler(hub: Hub, part: str) -> type[BaseHTTPRequestHandler]:
         def _search(self, query: dict[str, str]) -> None:
             words = query.get("search", "").lower().split()
             found = [(n, r) for n, r in hub.repos.items() if not r.private and all(w in n.lower() for w in words)]
+            found = [
+                (n, r) for n, r in found if n.startswith(query.get("author", "") + "/" if "author" in query else "")
+            ]
             found.sort(key=lambda item: -item[1].downloads)
             items = [{"id": n, "modelId": n, "downloads": r.downloads, "likes": 1} for n, r in found]
             self._json(items[: int(query.get("limit", "50"))])

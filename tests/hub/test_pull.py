@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_keeps_what_is_there(
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:
         with pytest.raises(DoesNotFitError, match="is full"):
-            get("acme/Tiny")
+            get("acme/Tiny", workers=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, old)
