@@ -126,6 +126,7 @@ PLAIN = {
     "ocr": "it reads text in images", "h": "a hybrid line: attention and state-space layers",
     "smol": "smaller than the recipe of that name", "attn": "attention", "tokens": "trained on that many",
     "reap": "experts pruned",
-    "1g": "one scale per row", "inc": "made with Intel's Neural Compressor", "pv": "tuned after quantising", "agentic": "a use", "rag": "a use",
+    "1g": "one scale per row", "inc": "made with Intel's Neural Compressor",
+    "pv": "tuned after quantising", "agentic": "a use", "rag": "a use",
     "and": "and", "with": "with", "for": "for", "from": "from", "the": "the",
 }  # fmt: skip
