@@ -8,6 +8,7 @@ is stored and by what the config says for this very module. Nothing is ever take
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from localq.errors import CheckpointError
@@ -163,7 +164,8 @@ def identify(module: Module, stored: Mapping[str, Part], quantization: Mapping[s
     """
     from localq.formats import FORMATS
 
-    asked = [form for form in FORMATS.values() if any(main in stored for main in form.mains)]
+    by_main = _by_main(len(FORMATS))
+    asked = dict.fromkeys(form for name in stored for form in by_main.get(name, ()))
     hits = [hit for hit in (form.match(quantization, stored) for form in asked) if hit is not None]
     if len(hits) > 1:
         names = ", ".join(form.name for form, _ in hits)
@@ -180,6 +182,18 @@ def identify(module: Module, stored: Mapping[str, Part], quantization: Mapping[s
                 f"expected {', '.join(sorted(wanted_parts(form, shape)))}."
             )
     return form, shape
+
+
+@cache
+def _by_main(formats: int) -> dict[str, list[type[Format]]]:
+    """The formats (so many, when asked) that each main array may belong to."""
+    from localq.formats import FORMATS
+
+    found: dict[str, list[type[Format]]] = {}
+    for form in FORMATS.values():
+        for main in form.mains:
+            found.setdefault(main, []).append(form)
+    return found
 
 
 def wanted_parts(form: type[Format], shape: tuple[int, ...]) -> set[str]:

@@ -34,18 +34,42 @@ class Pattern:
     def __init__(self, text: str) -> None:
         reader = _Reader(text)
         self._anchored = text.startswith("^")
+        self._needed = _needed(text)
         self._ahead = reader.lookaheads()
         self._machine = _Machine(reader.parse())
 
     def match(self, name: str) -> bool:
         """Whether the pattern matches at the start of `name`, as `re.match`."""
-        return all(m.run(name, False) == wanted for m, wanted in self._ahead) and self._machine.run(name, False)
+        return (
+            self._needed in name
+            and all(m.run(name, False) == wanted for m, wanted in self._ahead)
+            and self._machine.run(name, False)
+        )
 
     def search(self, name: str) -> bool:
         """Whether the pattern matches anywhere in `name`, as `re.search`."""
         if self._ahead and not self._anchored:
             return any(self.match(name[i:]) for i in range(len(name) + 1))
-        return self.match(name) if self._ahead else self._machine.run(name, True)
+        return self.match(name) if self._ahead else self._needed in name and self._machine.run(name, True)
+
+
+def _needed(text: str) -> str:
+    """A text every match must hold, the longest of a simple pattern; it spares most names a run."""
+    if set(text) & set("|([{?^$"):
+        return ""
+    runs, at = [""], 0
+    while at < len(text):
+        sign, plain = text[at], text[at] not in ".*+"
+        if sign == "\\":
+            at += 1
+            sign = text[at : at + 1]
+            plain = not sign.isalnum()
+        if plain and text[at + 1 : at + 2] not in ("*", "+"):
+            runs[-1] += sign
+        else:
+            runs.append("")
+        at += 1
+    return max(runs, key=len)
 
 
 @dataclass
@@ -245,41 +269,20 @@ def _any(c: str) -> bool:
 
 
 class _Machine:
-    """The automaton; sets of states that were reached once are kept with where each character leads from them."""
+    """The automaton. Sets of states become numbers, and steps a table, as names lead to them."""
 
     def __init__(self, parsed: tuple[list[_State], _Piece]) -> None:
         self.states, (self.first, self.last) = parsed
-        self._known: dict[tuple[frozenset[int], str], frozenset[int]] = {}
+        self._tables: dict[bool, _Table] = {}
 
     def run(self, name: str, anywhere: bool) -> bool:
-        now = self._spread({self.first}, start=True, end=not name)
-        for at, sign in enumerate(name):
-            if self.last in now:
-                return True
-            now = self._step(now, sign)
-            if at == len(name) - 1:
-                now = self._spread(set(now), start=False, end=True)
-            if anywhere:
-                now |= self._spread({self.first}, start=False, end=at == len(name) - 1)
-            elif not now:
-                return False
-        return self.last in now
+        """Whether it accepts the start of `name`, or any part of it."""
+        table = self._tables.get(anywhere)
+        if table is None:
+            table = self._tables[anywhere] = _Table(self, anywhere)
+        return table.run(name)
 
-    def _step(self, now: frozenset[int], sign: str) -> frozenset[int]:
-        key = (now, sign)
-        found = self._known.get(key)
-        if found is None:
-            reached = set()
-            for number in now:
-                test = self.states[number].test
-                if test is not None and test(sign):
-                    reached.update(self.states[number].out)
-            if len(self._known) > 20000:
-                self._known.clear()
-            found = self._known[key] = self._spread(reached, start=False, end=False)
-        return found
-
-    def _spread(self, reached: set[int], start: bool, end: bool) -> frozenset[int]:
+    def spread(self, reached: set[int], start: bool, end: bool) -> frozenset[int]:
         """These states and all they lead to without a character; anchors are passed only where they hold."""
         seen, todo = set(reached), list(reached)
         while todo:
@@ -290,3 +293,60 @@ class _Machine:
                 seen.update(new)
                 todo += new
         return frozenset(seen)
+
+
+class _Table:
+    """Steps from set to set, made at their first use. Number 0 is where every name starts."""
+
+    def __init__(self, machine: _Machine, anywhere: bool) -> None:
+        self.machine, self.anywhere = machine, anywhere
+        self._clear()
+
+    def _clear(self) -> None:
+        self.sets: list[frozenset[int]] = []
+        self.steps: list[dict[str, int]] = []
+        self.done: list[bool] = []  # accepted whatever follows
+        self.done_at_end: list[bool] = []
+        self.numbers: dict[frozenset[int], int] = {}
+        self._add(self.machine.spread({self.machine.first}, start=True, end=False), start=True)
+
+    def _add(self, found: frozenset[int], start: bool) -> int:
+        last = self.machine.last
+        self.sets.append(found)
+        self.steps.append({})
+        self.done.append(last in found)
+        self.done_at_end.append(last in self.machine.spread(set(found), start=start, end=True))
+        return len(self.sets) - 1
+
+    def run(self, name: str) -> bool:
+        now = 0
+        for sign in name:
+            if self.done[now]:
+                return True
+            after = self.steps[now].get(sign)
+            if after is None:
+                after = self._step(now, sign)
+            if not self.sets[after]:
+                return False
+            now = after
+        return self.done_at_end[now]
+
+    def _step(self, now: int, sign: str) -> int:
+        machine, reached = self.machine, set()
+        for number in self.sets[now]:
+            test = machine.states[number].test
+            if test is not None and test(sign):
+                reached.update(machine.states[number].out)
+        found = machine.spread(reached, start=False, end=False)
+        if self.anywhere:
+            found |= machine.spread({machine.first}, start=False, end=False)
+        number = self.numbers.get(found, -1)
+        if number < 0:
+            full = len(self.sets) > MAX_STATES  # a pattern made to have many: begin again
+            if full:
+                self._clear()
+            number = self.numbers[found] = self._add(found, start=False)
+            if full:
+                return number
+        self.steps[now][sign] = number
+        return number

@@ -24,12 +24,15 @@ _LAYOUTS = {"marlin", "marlin-24", "marlin_24", "bitblas", "gptq_marlin"}
 _LAYOUT_KEYS = ("checkpoint_format", "format", "version")
 
 
-def why_refused(quantization: Mapping[str, Any] | None, parts: Collection[str]) -> tuple[str, str] | None:
-    """Sentence and hint where a module of these arrays is packed in a refused way, else None."""
-    if len(parts) < 2:
-        return None
+def refused_arrays(parts: Collection[str]) -> tuple[str, str] | None:
+    """Sentence and hint where these arrays of one module are packed in a refused way, else None."""
     if {"q_weight", "q_scale_max"} <= set(parts):
         return f"the arrays {', '.join(sorted(parts))} are EXL2's: {_METHODS['exl2']}.", _OTHER
+    return None
+
+
+def refused_method(quantization: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    """The same where the config names such a packing."""
     if not quantization:
         return None
     method = str(quantization.get("quant_method", "")).lower()

@@ -14,7 +14,7 @@ from localq.checkpoints.base import Checkpoint, TensorSpec
 from localq.checkpoints.mapped import map_file, near, read_file, shown
 from localq.checkpoints.methods import Rules, find_rules
 from localq.checkpoints.modules import UNUSED, Module, group, identify, wanted_parts
-from localq.checkpoints.refused import why_refused
+from localq.checkpoints.refused import refused_arrays, refused_method
 from localq.checkpoints.safetensors_header import DTYPES, Stored, read_header
 from localq.checkpoints.shards import beside
 from localq.checkpoints.strict_json import read_object
@@ -145,6 +145,10 @@ class SafetensorsCheckpoint(Checkpoint):
         return modules, unused
 
     def _rules(self) -> Rules:
+        why = refused_method(self.quantization)
+        if why is not None:
+            self._cannot(f"{self.path}: {why[0]} {why[1]}")
+            return lambda module: None
         try:
             return find_rules(self.quantization)
         except UnsupportedError as error:
@@ -188,7 +192,7 @@ class SafetensorsCheckpoint(Checkpoint):
         from localq.formats.base import Part
 
         stored = {suffix: self.stored[name] for suffix, name in module.parts.items()}
-        why = why_refused(self.quantization, stored)
+        why = refused_arrays(stored)
         if why is not None:
             raise UnsupportedError(*why)
         parts = {

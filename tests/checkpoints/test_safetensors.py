@@ -156,7 +156,7 @@ UNKNOWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "yesterday": (
         {"quant_method": "yesterday"},
-        {"m.e_blocks": entry(0, 16, "U8", [1, 1, 16]), "m.e_scales": entry(16, 17, "U8", [1, 1])},
+        {"m.weight": entry(0, 16, "I16", [1, 8]), "m.weight_scale": entry(16, 17, "U8", [1, 1])},
     ),
     "online": ({"quant_method": "online"}, {"m.weight": entry(0, 16, "BF16", [2, 4])}),
 }
