@@ -55,6 +55,10 @@ def keys(c: Config) -> dict[str, Any]:
         "expert_weights_scale": c.get("routed_scaling_factor"),
         "expert_weights_norm": c.get("norm_topk_prob") or None,
     }
+    if "index_topk" in c:
+        out["attention.indexer.head_count"] = c["index_n_heads"]
+        out["attention.indexer.key_length"] = c["index_head_dim"]
+        out["attention.indexer.top_k"] = c["index_topk"]
     all_dim = (c.get("rope_scaling") or {}).get("mscale_all_dim")
     if all_dim is not None:
         out["rope.scaling.yarn_log_multiplier"] = 0.1 * all_dim
@@ -87,6 +91,7 @@ def _case(gguf: str = "deepseek2", **config: Any) -> Case:
     return Case(gguf, {**_LATENT, **config}, keys, halves, hugging_face=published)
 
 
+_SPARSE = {"index_n_heads": 2, "index_head_dim": 128, "index_topk": 32, "n_group": 1, "topk_group": 1}
 _SIGMOID = {"scoring_func": "sigmoid", "norm_topk_prob": True, "topk_method": "noaux_tc"}
 CASES: dict[str, Case] = {
     "deepseek_v2": _case(
@@ -106,6 +111,19 @@ CASES: dict[str, Case] = {
         n_group=1,
         topk_group=1,
         rms_norm_eps=1e-5,
+        rope_theta=1e6,
+    ),
+    "deepseek_v32": _case(
+        "deepseek32", model_type="deepseek_v32", **_EXPERTS, **_SIGMOID, **_SPARSE, rope_scaling=_YARN
+    ),
+    "glm_moe_dsa": _case(
+        "glm-dsa",
+        model_type="glm_moe_dsa",
+        **_EXPERTS,
+        **_SIGMOID,
+        **_SPARSE,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         rope_theta=1e6,
     ),
     "youtu": _case(model_type="youtu_llm", tie_word_embeddings=True, rope_theta=1.6e6, mlp_bias=GONE),

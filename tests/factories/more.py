@@ -100,11 +100,14 @@ _GONE = object()
 GONE: Any = _GONE
 
 
+_SAME = {"hunyuan_v1_moe": "hunyuan"}  # types mlx-lm knows by another name only
+
+
 def _shapes(config: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
     from mlx.utils import tree_flatten
     from mlx_lm.utils import _get_classes
 
-    model_class, args = _get_classes(dict(config))
+    model_class, args = _get_classes({**config, "model_type": _SAME.get(config["model_type"], config["model_type"])})
     if config["model_type"] == "deepseek_v2" and not config.get("rope_scaling"):
         config = {**config, "rope_scaling": {"factor": 1.0}}  # mlx-lm takes the key for given
     model = model_class(args.from_dict(dict(config)))
@@ -122,7 +125,7 @@ def _draw(rng: np.random.Generator, path: str, shape: tuple[int, ...]) -> Array:
     return np.float32(gain / shape[-1] ** 0.5) * w
 
 
-_STACKED = ("granitemoe", "qwen3_5_moe")  # published as stacks too
+_STACKED = ("granitemoe", "granitemoehybrid", "qwen3_5_moe")  # published as stacks too
 
 
 def _split(config: Config, path: str, w: Array) -> Iterator[tuple[str, Array]]:
@@ -150,11 +153,15 @@ def tensors(model: TinyModel, case: Case) -> Weights:
     return out
 
 
+_SAME_NAMES = {"deepseek32": "glm-dsa"}  # younger than gguf-py 0.19
+
+
 @cache
 def _name_map(architecture: str, layers: int) -> Any:
     import gguf
 
-    arch = {text: arch for arch, text in gguf.MODEL_ARCH_NAMES.items()}[architecture]
+    known = {text: arch for arch, text in gguf.MODEL_ARCH_NAMES.items()}
+    arch = known[_SAME_NAMES.get(architecture, architecture)]
     return gguf.get_tensor_name_map(arch, layers)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import localq
 from localq.checkpoints.detect import open_checkpoint
-from tests.factories import classics, dense_one, gemmas, ggml, hybrid, llamas, mla, more, other
+from tests.factories import classics, dense_one, dense_two, gemmas, ggml, hybrid, llamas, mla, more, other, vision
 from tests.models.folders import plain_logits
 from tests.oracles import second_engine
 from tests.oracles.golden import IDS
@@ -22,9 +22,11 @@ FAMILIES = (
     other,
     classics,
     dense_one,
+    dense_two,
     gemmas,
     llamas,
     hybrid,
+    vision,
 )
 CASES = {name: case for family in FAMILIES for name, case in family.CASES.items()}
 CONTAINERS = 1e-4

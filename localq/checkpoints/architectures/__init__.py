@@ -74,7 +74,10 @@ def supported() -> list[str]:
 # File names that stand for a dash in GGUF's name
 _DASHED = {
     name.replace("-", "_"): name
-    for name in ("gpt-oss", "command-r", "minimax-m2", "ernie4_5-moe", "hunyuan-dense", "hunyuan-moe")
+    for name in (
+        *("gpt-oss", "command-r", "minimax-m2", "ernie4_5-moe", "hunyuan-dense", "hunyuan-moe", "glm-dsa"),
+        *("falcon-h1", "kimi-linear"),
+    )
 }
 
 

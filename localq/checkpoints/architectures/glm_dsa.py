@@ -1,0 +1,25 @@
+"""GLM-5 and 5.1: DeepSeek V3.2's sparse attention. GLM-5.2 shares an indexer between layers and is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from localq.checkpoints.architectures import Architecture
+from localq.checkpoints.architectures._mla import join_halves
+from localq.checkpoints.architectures.deepseek32 import SPARSE, sparse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from localq.checkpoints.keys import ModelKeys
+
+
+def _config(keys: ModelKeys) -> dict[str, Any]:
+    config = sparse(keys)
+    # llama.cpp takes files of a million tokens without `attention.indexer.types` for GLM-5.2 (src/models/glm-dsa.cpp)
+    if config["max_position_embeddings"] >= 1 << 20:
+        keys.refuse("context_length", "attention.indexer.types")
+    rope = {"rope_type": "default", **(config["rope_scaling"] or {}), "rope_theta": config["rope_theta"]}
+    return {**config, "rope_parameters": rope, "indexer_rope_interleave": True}
+
+
+ARCHITECTURE = Architecture(model_type="glm_moe_dsa", names=SPARSE, config=_config, prepare=join_halves)
