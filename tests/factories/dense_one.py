@@ -22,7 +22,7 @@ def _correction(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]]:
     yield name.replace("correction_bias", "correction.bias"), w
 
 
-def _windows(c: Config) -> dict[str, Any]:
+def windows(c: Config) -> dict[str, Any]:
     return {
         "attention.sliding_window": c["sliding_window"],
         "attention.sliding_window_pattern": [t == "sliding_attention" for t in c["layer_types"]],
@@ -188,7 +188,7 @@ CASES: dict[str, Case] = {
                 "beta_slow": 1.0,
             },
         },
-        _windows,
+        windows,
     ),
     "granite": Case(
         "granite",

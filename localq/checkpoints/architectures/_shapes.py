@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def reshaped(**shapes: tuple[int, ...]) -> Callable[[ModelKeys, dict[str, Source]], None]:
-    """A `prepare` that gives each layer's `blk.{i}.NAME.weight` the shape NAME asks for; -1 is what is left over.
+    """A `prepare` that gives each layer's `blk.{i}.NAME.weight` (or bias) the shape asked for; -1 is what is left over.
 
     Only for float tensors: packed rows are not to be cut.
     """
@@ -23,9 +23,9 @@ def reshaped(**shapes: tuple[int, ...]) -> Callable[[ModelKeys, dict[str, Source
     def prepare(keys: ModelKeys, pieces: dict[str, Source]) -> None:
         for i in range(keys.layers):
             for name, shape in shapes.items():
-                stored = f"blk.{i}.{name}.weight"
-                if stored in pieces:
-                    pieces[stored] = as_shape(pieces[stored], shape)
+                for stored in (f"blk.{i}.{name}.weight", f"blk.{i}.{name}.bias"):
+                    if stored in pieces:
+                        pieces[stored] = as_shape(pieces[stored], shape)
 
     return prepare
 
@@ -48,3 +48,33 @@ def as_shape(piece: Source, shape: tuple[int, ...]) -> Source:
         return PackedTensor(t.format, whole, {part: values.reshape(whole) for part, values in t.parts.items()})
 
     return piece._replace(shape=whole, change=change)
+
+
+def unstacked(pieces: dict[str, Source], stored: str, count: int) -> None:
+    """`NAME.weight`, a stack of `count` matrices or rows, as `NAME.0.weight` and so on.
+
+    Raises:
+        CheckpointError: it is missing or no such stack.
+    """
+    piece = pieces.pop(stored, None)
+    if piece is None or len(piece.shape) < 2 or piece.shape[0] != count:
+        found = "missing" if piece is None else f"of shape {piece.shape}"
+        raise CheckpointError(f"'{stored}' is {found}; expected a stack of {count}.")
+    stem, _, kind = stored.rpartition(".")
+    for e in range(count):
+        pieces[f"{stem}.{e}.{kind}"] = piece._replace(
+            shape=piece.shape[1:], nbytes=piece.nbytes // count, change=_member(e)
+        )
+
+
+def _member(e: int) -> Callable[[PackedTensor], PackedTensor]:
+    def change(t: PackedTensor) -> PackedTensor:
+        from localq.formats.base import PackedTensor
+
+        if len(t.shape) > 2:
+            return t.matrix(e)
+        if t.format.block_size != 1:
+            raise CheckpointError(f"A row of {t.shape} is packed as {t.format.name}; expected a float type.")
+        return PackedTensor(t.format, t.shape[1:], {part: values[e] for part, values in t.parts.items()})
+
+    return change

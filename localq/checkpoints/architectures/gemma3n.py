@@ -18,6 +18,7 @@ from localq.checkpoints.architectures._decoder import (
     per_layer,
     sliding_layers,
 )
+from localq.checkpoints.architectures._shapes import unstacked
 from localq.checkpoints.keys import ModelKeys, is_array
 from localq.errors import CheckpointError
 
@@ -77,14 +78,7 @@ def _apart(keys: ModelKeys, pieces: dict[str, Source]) -> None:
     """The streams' projections, one stack in GGUF, as the matrices they are."""
     count = keys.integer("altup.num_inputs") - 1
     for stack in _STREAMS:
-        piece = pieces.pop(f"{stack}.weight", None)
-        if piece is None or len(piece.shape) != 3 or piece.shape[0] != count:
-            found = "missing" if piece is None else f"of shape {piece.shape}"
-            raise CheckpointError(f"'{stack}.weight' is {found}; expected a stack of {count} matrices.")
-        for e in range(count):
-            pieces[f"{stack}.{e}.weight"] = piece._replace(
-                shape=piece.shape[1:], nbytes=piece.nbytes // count, change=lambda t, e=e: t.matrix(e)
-            )
+        unstacked(pieces, f"{stack}.weight", count)
 
 
 def _choose(keys: ModelKeys) -> Architecture:
