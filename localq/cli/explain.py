@@ -1,78 +1,238 @@
-"""`localq explain PATH...`: what checkpoints really are, from their headers alone."""
+"""`localq explain NAME...`: what a label says, what a checkpoint's headers say, and where the two differ."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING, Any
 
 from localq.cli.output import Output, printable, table
 from localq.cli.parser import add_json
-from localq.errors import LocalqError, NotFoundError
-from localq.hub.refs import resolve
-from localq.inspect.truth import Truth
+from localq.errors import LocalqError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from localq.inspect.truth import Truth
+    from localq.labels.label import Label
+
+_HEADERS_OF = (".gguf", ".safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="a folder, a .gguf or .safetensors file, or 'demo'")
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="+",
+        help="a label (Q4_K_M), a name of a model or file, org/name, a folder, a .gguf or .safetensors file, 'demo'",
+    )
+    parser.add_argument("--picture", action="store_true", help="draw the number format: its bits, and all its values")
+    parser.add_argument("-o", "--output", metavar="FILE", help="with --picture: write it there as SVG")
     add_json(parser)
 
 
+class Answer:
+    """What was found out about one name: a reading of it, headers, a registered format; any of them may be missing."""
+
+    def __init__(self, name: str, label: Label, truth: Truth | None, format_rows: list[tuple[str, str]]) -> None:
+        self.name = name
+        self.label = label
+        self.truth = truth
+        self.format_rows = format_rows
+
+    def differences(self) -> list[str]:
+        """Sentences, none without headers."""
+        if self.truth is None:
+            return []
+        from localq.inspect.differences import differences
+
+        return differences(self.label, self.truth)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Headers at the top level, as `Truth` has them; the reading under "label"."""
+        from localq.inspect.label_words import packing_rows
+
+        plain: dict[str, Any] = self.truth.to_dict() if self.truth else {}
+        label = self.label
+        known: dict[str, Any] = {"text": label.text, **label.to_dict()}
+        known |= {"unknown": list(label.unknown), "notes": list(label.notes)}
+        plain["label"] = known
+        explained = [{"about": about, "words": words} for about, words in self.format_rows or packing_rows(label)]
+        if explained:
+            plain["explained"] = explained
+        if self.truth:
+            plain["differences"] = self.differences()
+        return plain
+
+
 def run(args: argparse.Namespace, out: Output) -> int:
-    """Explain every path; with several, go on after a bad one and return the first failure's code."""
-    truths: list[Truth] = []
+    """Explain every name; with several, go on after a bad one and return the first failure's code."""
+    if args.output and not args.picture:
+        raise UsageError("-o writes a picture, and none was asked for.", "Add --picture.")
+    answers: list[Answer] = []
     code = 0
-    for ref in args.paths:
+    for name in args.names:
         try:
-            truth = _truth(ref)
+            answer = _answer(name)
         except LocalqError as error:
-            if len(args.paths) == 1:
+            if len(args.names) == 1:
                 raise
-            _complain(ref, error)
+            _complain(name, error)
             code = code or error.exit_code
             continue
-        truths.append(truth)
+        answers.append(answer)
         if not out.json:
-            _show(ref, truth, out, first=len(truths) == 1)
+            _show(answer, out, first=len(answers) == 1)
+    if args.picture:
+        _pictures(answers, args.output, out)
     if out.json:
-        plain = [t.to_dict() for t in truths]
-        out.object(plain[0] if len(args.paths) == 1 else plain)
+        plain = [answer.to_dict() for answer in answers]
+        out.object(plain[0] if len(args.names) == 1 else plain)
     return code
 
 
-def _truth(ref: str) -> Truth:
-    from localq.checkpoints import open_checkpoint
-    from localq.inspect.truth import read_truth
+def _answer(name: str) -> Answer:
+    """Headers where there are any to read, else the reading of the name alone."""
+    from localq.labels import read_label
 
-    if not os.path.exists(ref) and ref != "demo" and "/" not in ref and not ref.endswith((".gguf", ".safetensors")):
-        ref = _cached_or_label(ref)
-    with open_checkpoint(resolve(ref)) as checkpoint:
-        return read_truth(checkpoint)
+    path = _here(name)
+    if path is not None:
+        from localq.checkpoints import open_checkpoint
+        from localq.inspect.truth import read_truth
 
-
-def _cached_or_label(ref: str) -> str:
-    try:
-        return resolve(ref)
-    except NotFoundError as error:
+        with open_checkpoint(path) as checkpoint:
+            truth = read_truth(checkpoint)
+        return Answer(name, read_label(_base(name)), truth, [])
+    label = read_label(name)
+    rows = _format_rows(name, label)
+    if not rows and set(label.to_dict()) <= {"organisation", "family"} and not _known_family(label):
         raise NotFoundError(
-            f"There is no file, folder or cached model '{ref}', and this version of localq does not read labels yet.",
-            "Give a path: localq explain model.gguf",
-        ) from error
+            f"'{name}' is neither a file or folder here nor a cached model, and it is no label localq can read.",
+            "Give a path, org/name, or a label such as Q4_K_M, W4A16 or Qwen3.6-27B-AWQ.",
+        )
+    return Answer(name, label, None, rows)
 
 
-def _show(ref: str, truth: Truth, out: Output, first: bool) -> None:
-    from localq.inspect.explain import histogram, rows
+def _here(name: str) -> str | None:
+    """The folder or file that `name` means on this machine; None where it is only a name.
+
+    Raises:
+        LocalqError: it can only mean a file, and there is none; a cached repository needs a label.
+    """
+    if os.path.exists(name):
+        return name
+    if _is_only_a_name(name):
+        return None
+    from localq.hub.refs import resolve
+
+    if name == "demo" or _is_path(name):
+        return resolve(name)
+    try:
+        return resolve(name)
+    except NotFoundError:
+        return None
+
+
+def _is_only_a_name(name: str) -> bool:
+    """A file's bare name or a label with no repository: no cache needs to be looked at for `Q4_K_M`."""
+    return "/" not in name and name != "demo" and len(name) < 12 and not name.lower().endswith(_HEADERS_OF)
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "/", "~", os.sep)) or ("\\" in name)
+
+
+def _base(name: str) -> str:
+    """A path's last part, and the folder's name for files that are called `model`."""
+    if not os.path.exists(name):
+        return name
+    path = os.path.abspath(name)
+    base = os.path.basename(path)
+    return os.path.basename(os.path.dirname(path)) if base.startswith("model") and os.path.isfile(path) else base
+
+
+def _format_rows(name: str, label: Label) -> list[tuple[str, str]]:
+    """Rows of a registered format, where `name` is one's own name and no recipe's or scheme's."""
+    from localq.inspect.knowledge import card_for
+
+    if not name.replace("_", "").isalnum() or name != name.lower() or (label.scheme and card_for(label)):
+        return []
+    from localq.inspect.label_words import format_rows
+
+    return format_rows(name)
+
+
+def _known_family(label: Label) -> bool:
+    from localq.labels.words import FAMILIES
+
+    return label.family in FAMILIES.values()
+
+
+def _show(answer: Answer, out: Output, first: bool) -> None:
+    from localq.inspect.label_words import packing_rows, piece_rows
 
     if not first:
         out.data("")
-    out.data(printable(ref))
-    for label, words in rows(truth):
-        out.data(f"  {label:<14} {printable(words)}")
+    out.data(printable(answer.name))
+    if answer.truth is not None:
+        _show_truth(answer, out)
+        return
+    if answer.format_rows:
+        _rows(answer.format_rows, out)
+        return
+    _rows([(printable(piece), words) for piece, words in piece_rows(answer.label)], out)
+    if rows := packing_rows(answer.label):
+        out.data("")
+        _rows(rows, out)
+    for note in answer.label.notes:
+        out.data(f"  note: {note}")
+    if answer.label.unknown:
+        out.data(f"  unknown: {printable(', '.join(answer.label.unknown))}")
+
+
+def _show_truth(answer: Answer, out: Output) -> None:
+    from localq.inspect.explain import histogram, rows
+
+    truth = answer.truth
+    assert truth is not None
+    _rows(rows(truth), out)
     if truth.formats:
         lines = table(histogram(truth), right=(1, 2, 3, 4)).splitlines()
         out.data("\n" + "\n".join(f"  {line}" for line in lines))
+    if answer.label.to_dict():
+        found = answer.differences()
+        out.data("")
+        _rows([("the name says", printable(str(answer.label)))], out)
+        _rows(
+            [("but", printable(sentence)) for sentence in found] or [("and", "the headers do not contradict it")], out
+        )
 
 
-def _complain(ref: str, error: LocalqError) -> None:
+def _rows(rows: list[tuple[str, str]], out: Output) -> None:
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, words in rows:
+        out.data(f"  {name:<{max(width, 14)}} {printable(words)}")
+
+
+def _pictures(answers: list[Answer], file: str | None, out: Output) -> None:
+    """Draw every number format the answers name, on stdout or as SVG."""
+    from localq.inspect.picture import draw, kinds_of, picture, svg
+
+    kinds = list(dict.fromkeys(kind for answer in answers for kind in kinds_of(answer.label)))
+    if not kinds:
+        raise UsageError(
+            "No number format to draw: codes are vectors or ternary, or the name does not say.",
+            "Try: localq explain --picture Q8_0 BF16 FP8-E4M3 NVFP4 nf4 IQ4_NL",
+        )
+    pictures = [picture(kind) for kind in kinds]
+    if file:
+        with open(file, "w", encoding="utf-8") as stream:
+            stream.write(svg(pictures))
+        out.say(f"Wrote {file}: {', '.join(shown.title for shown in pictures)}.")
+    elif not out.json:
+        for shown in pictures:
+            out.data("\n" + "\n".join(f"  {line}" for line in draw(shown)))
+
+
+def _complain(name: str, error: LocalqError) -> None:
     from localq.cli.output import write_error
 
-    write_error(f"{ref}: {error.message}", error.hint)
+    write_error(f"{name}: {error.message}", error.hint)

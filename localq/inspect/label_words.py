@@ -150,7 +150,7 @@ def _grid(label: Label, packing: Packing | None) -> list[Row]:
     if label.method in ("gptq", "awq", "autoround"):
         share = f"{packing.group} weights share a scale" + ("" if label.group_size else ", as a rule")
         return [("scales", share), ("grid", "symmetric or with a zero point: the config tells")]
-    kind = "symmetric: zero is a value, no offset stored" if packing.symmetric else "asymmetric: an offset per group"
+    kind = "symmetric: a scale, no offset beside it" if packing.symmetric else "asymmetric: an offset beside every scale"
     share = "one scale per row or matrix" if packing.group >= 4096 else f"{packing.group} weights share a scale"
     return [("scales", share), ("grid", kind)]
 
@@ -165,7 +165,8 @@ def format_rows(name: str) -> list[Row]:
     example = found.examples()[0]
     of = f" (a family; figures of {example.name})" if example.name != found.name else ""
     share = f"{example.group_size} weights share a scale" if example.group_size else "one scale per row"
-    doc = (sys.modules[found.__module__].__doc__ or "").strip().split("\n\n")[0]
+    home = next(c.__module__ for c in found.__mro__ if c.__module__.startswith("localq.formats."))
+    doc = (sys.modules[home].__doc__ or "").strip().split("\n\n")[0]
     return [
         ("format", f"{found.name}{of}"),
         ("layout", " ".join(doc.split())),

@@ -1,0 +1,135 @@
+"""A checkpoint on the hub, read from its headers: formats, shapes and config are exact, weights stay where they are.
+
+Safetensors headers are short. A GGUF header holds the vocabulary, so a large one is some megabytes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from localq.checkpoints.base import Checkpoint
+from localq.checkpoints.detect import open_checkpoint
+from localq.checkpoints.gguf_header import Header, read_header
+from localq.checkpoints.mapped import DAMAGED, map_file
+from localq.errors import CheckpointError, UnsupportedError, UsageError
+from localq.hub.pull import Plan
+from localq.hub.remote import Shells
+from localq.inspect.truth import Truth, read_truth
+
+FIRST = 1 << 18  # bytes asked for at first: most safetensors headers are shorter
+LONGEST = 1 << 26  # no header of a real model is longer
+_NEEDED = (
+    "config.json", "tokenizer_config.json", "chat_template.jinja", "quantize_config.json", "quant_config.json",
+    "hf_quant_config.json",
+)  # fmt: skip
+
+
+class RemoteCheckpoint(Checkpoint):
+    """Headers of a checkpoint that is not here: everything but the weights."""
+
+    def __init__(self, opened: Checkpoint, whole: Sequence[str], repo: str) -> None:
+        self.path, self.container = opened.path, opened.container
+        self.architecture, self.config = opened.architecture, opened.config
+        self.metadata, self.specs = opened.metadata, opened.specs
+        self.unsupported, self.unused = opened.unsupported, opened.unused
+        self.files = {name: path for name, path in opened.files.items() if name in whole}
+        self.repo = repo
+        self._opened = opened
+
+    def __getitem__(self, name: str) -> object:  # type: ignore[override]
+        raise self._not_here()
+
+    def raw(self, name: str) -> tuple[memoryview, str]:
+        raise self._not_here()
+
+    def _not_here(self) -> UsageError:
+        return UsageError(f"Only the headers of {self.repo} are here.", f"Fetch its weights: localq pull {self.repo}")
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+@contextmanager
+def open_remote(plan: Plan) -> Iterator[RemoteCheckpoint]:
+    """The headers of what `localq pull` would fetch; valid inside the `with`.
+
+    Raises:
+        CheckpointError: damaged or hostile headers.
+        UnsupportedError: a container localq does not read.
+        LocalqError: the hub refuses or cannot be reached.
+    """
+    with tempfile.TemporaryDirectory(prefix="localq-headers-") as folder:
+        shells = Shells(plan.listing, plan.files, folder)
+        whole = [n for n in shells.files if n in _NEEDED or n.endswith(".safetensors.index.json")]
+        weights = [n for n in shells.files if n.endswith((".gguf", ".safetensors"))]
+        _each(whole, shells.whole)
+        _each(weights, lambda name: _fetch_header(shells, name))
+        target = os.path.relpath(plan.target, plan.store.snapshot)
+        with open_checkpoint(folder if target == "." else os.path.join(folder, target)) as opened:
+            yield RemoteCheckpoint(opened, whole, plan.listing.repo)
+
+
+def remote_truth(plan: Plan, ref: str) -> Truth:
+    """The facts of a checkpoint on the hub, under the name it was asked by; errors as in `open_remote`."""
+    with open_remote(plan) as checkpoint:
+        return read_truth(checkpoint)._replace(path=ref)
+
+
+def _each(names: Sequence[str], do: Callable[[str], object]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    if names:
+        with ThreadPoolExecutor(min(8, len(names))) as pool:
+            list(pool.map(do, names))
+
+
+def _fetch_header(shells: Shells, name: str) -> None:
+    if name.endswith(".safetensors"):
+        _fetch_safetensors(shells, name)
+    else:
+        _fetch_gguf(shells, name)
+
+
+def _fetch_safetensors(shells: Shells, name: str) -> None:
+    shells.begin(name, FIRST)
+    with open(shells.path(name), "rb") as file:
+        end = 8 + int.from_bytes(file.read(8), "little")
+    if end > min(LONGEST, shells.files[name].size):
+        raise CheckpointError(
+            f"{name} of {shells.listing.repo} claims a header of {end - 8} bytes; the file has "
+            f"{shells.files[name].size}, and at most {LONGEST} are expected.",
+            DAMAGED,
+        )
+    shells.begin(name, end)
+
+
+def _fetch_gguf(shells: Shells, name: str) -> None:
+    """Fetch more until the header ends within what is there; then the rope factors, which belong to the config."""
+    count = 4 * FIRST
+    header = None
+    while header is None:
+        have = shells.begin(name, count)
+        header = _complete_header(shells, name, have)
+        count *= 2
+    for tensor in header.tensors.values():
+        if "rope" in tensor.name and tensor.nbytes <= FIRST:
+            shells.span(name, tensor.offset, tensor.offset + tensor.nbytes)
+
+
+def _complete_header(shells: Shells, name: str, have: int) -> Header | None:
+    """The header, if all of it lies in the first `have` bytes; None if more must be fetched."""
+    buffer = map_file(shells.path(name))
+    try:
+        header = read_header(buffer, name)
+    except (CheckpointError, UnsupportedError):
+        if have >= min(shells.files[name].size, LONGEST) or bytes(buffer[:4]) != b"GGUF":
+            raise
+        return None
+    if header.data_start <= have:
+        return header
+    if have >= LONGEST:
+        raise CheckpointError(f"{name} of {shells.listing.repo} has a header of more than {LONGEST} bytes.", DAMAGED)
+    return None
