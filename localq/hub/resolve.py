@@ -171,7 +171,7 @@ def _judge(found: Found, hub: HubRef, asked: dict[str, Any], words: set[str]) ->
     differs += [f"'{w}'" for w in sorted(further - words)] + [f"not '{w}'" for w in sorted(words - further)]
     score -= 3 * len(further - words) + len(words - further)
     if has.get("family", "").lower() != str(asked["family"]).lower():
-        score = 0.0
+        score = _alike(name, hub.name)
     return Candidate(found.repo, found.downloads, score, () if same else tuple(differs), same)
 
 
@@ -183,10 +183,16 @@ def _further(label: Label) -> set[str]:
 
 def _judge_by_letters(found: Found, hub: HubRef, same: bool) -> Candidate:
     """For names the grammar does not know."""
+    alike = _alike(found.repo.rpartition("/")[2], hub.name)
+    return Candidate(found.repo, found.downloads, alike, () if same else ("another name",), same)
+
+
+def _alike(one: str, other: str) -> float:
+    """How alike two names are letter by letter, 0 to 1; 0 for hardly."""
     import difflib
 
-    alike = difflib.SequenceMatcher(None, _normal(found.repo.rpartition("/")[2]), _normal(hub.name)).ratio()
-    return Candidate(found.repo, found.downloads, alike if alike > 0.5 else 0.0, () if same else ("name",), same)
+    ratio = difflib.SequenceMatcher(None, _normal(one), _normal(other)).ratio()
+    return ratio if ratio > 0.6 else 0.0
 
 
 def _compare(field: str, asked: dict[str, Any], has: dict[str, Any]) -> tuple[float, str]:

@@ -80,7 +80,7 @@ class Hub:
         self.page = 3
         self.wrap: Callable[[Any], Any] = lambda answer: answer
         self._lock = threading.Lock()
-        self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, part)) for part in ("hub", "cdn")]
+        self._servers = [_Server(("127.0.0.1", 0), _handler(self, part)) for part in ("hub", "cdn")]
         for server in self._servers:
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -115,6 +115,11 @@ class Hub:
     def sent(self, path: str) -> int:
         """Bytes of a file that left the server."""
         return sum(count for p, _, count in self.log if p == path)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that breaks off is part of the tests, not worth a traceback."""
 
 
 def _handler(hub: Hub, part: str) -> type[BaseHTTPRequestHandler]:

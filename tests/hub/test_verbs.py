@@ -64,7 +64,7 @@ def test_dry_run_fetches_nothing(localq: Runner, hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["acme/Tyni"], 3, "no public repository 'acme/Tyni'.*acme/Tiny"),
+        (["acme/Tinny"], 3, "no public repository 'acme/Tinny'.*acme/Tiny"),
         (["Tyni-9B"], 3, "The hub has no model"),
         (["acme/Tiny-GGUF"], 2, "has 5 builds"),
         (["acme/Tiny-GGUF:Q3_K_S"], 3, "no build labelled 'Q3_K_S'"),
