@@ -153,7 +153,7 @@ def tensors(model: TinyModel, case: Case) -> Weights:
     return out
 
 
-_SAME_NAMES = {"deepseek32": "glm-dsa"}  # younger than gguf-py 0.19
+_SAME_NAMES = {"deepseek32": "glm-dsa", "mellum": "qwen3moe", "nanbeige": "llama"}  # younger than gguf-py 0.19
 
 
 @cache

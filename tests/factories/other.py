@@ -168,6 +168,35 @@ def _minicpm3_keys(c: Config) -> dict[str, Any]:
     }
 
 
+_SLIDING: Config = {
+    "num_hidden_layers": 4,
+    "head_dim": 64,
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 64,
+    "n_group": 1,
+    "topk_group": 1,
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+}
+
+
+def _sliding_keys(c: Config) -> dict[str, Any]:
+    return {
+        "expert_feed_forward_length": c["moe_intermediate_size"],
+        "attention.sliding_window": c["sliding_window"],
+        "attention.sliding_window_pattern": [kind == "sliding_attention" for kind in c["layer_types"]],
+    }
+
+
+def _afmoe_names(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]]:
+    yield name.replace(".expert_bias", ".expert_bias.bias"), w
+
+
+def _exaone_published(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]]:
+    yield name.replace("mlp.gate.e_score_correction_bias", "mlp.e_score_correction_bias"), w
+
+
 CASES: dict[str, Case] = {
     "deepseek": Case(
         "deepseek",
@@ -234,5 +263,93 @@ CASES: dict[str, Case] = {
         },
         _minicpm3_keys,
         extra=_factors,
+    ),
+    "afmoe": Case(
+        "afmoe",
+        {
+            "model_type": "afmoe",
+            **_SLIDING,
+            "num_shared_experts": 1,
+            "num_dense_layers": 1,
+            "route_norm": True,
+            "route_scale": 2.5,
+            "score_func": "sigmoid",
+            "mup_enabled": True,
+        },
+        lambda c: {
+            **_sliding_keys(c),
+            "expert_gating_func": 2,
+            "expert_shared_count": c["num_shared_experts"],
+            "leading_dense_block_count": c["num_dense_layers"],
+            "expert_weights_norm": c["route_norm"],
+            "expert_weights_scale": c["route_scale"],
+            "attention.sliding_window_pattern": None,
+        },
+        _afmoe_names,
+        hugging_face=_experts_apart,
+    ),
+    "exaone_moe": Case(
+        "exaone-moe",
+        {
+            "model_type": "exaone_moe",
+            **_SLIDING,
+            "num_shared_experts": 1,
+            "is_moe_layer": [False, True, True, True],
+            "scoring_func": "sigmoid",
+            "norm_topk_prob": True,
+            "routed_scaling_factor": 2.5,
+            "first_k_dense_replace": 1,
+        },
+        lambda c: {
+            **_sliding_keys(c),
+            "expert_shared_count": c["num_shared_experts"],
+            "expert_shared_feed_forward_length": c["moe_intermediate_size"],
+            "leading_dense_block_count": c["first_k_dense_replace"],
+            "expert_weights_norm": c["norm_topk_prob"],
+            "expert_weights_scale": c["routed_scaling_factor"],
+            "nextn_predict_layers": 0,
+            "rope.scaling.type": "none",
+        },
+        _same,
+        hugging_face=_exaone_published,
+    ),
+    "nanbeige": Case(
+        "nanbeige",
+        {"model_type": "nanbeige", "head_dim": 64, "num_loops": 2, "skip_loop_final_norm": False},
+        lambda c: {
+            "rope.dimension_count": c["head_dim"],
+            "num_loops": c["num_loops"],
+            "skip_loop_final_norm": c["skip_loop_final_norm"],
+        },
+        llama_rows,
+    ),
+    "mellum": Case(
+        "mellum",
+        {
+            "model_type": "mellum",
+            **_SLIDING,
+            "norm_topk_prob": True,
+            "n_group": GONE,
+            "topk_group": GONE,
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+                "full_attention": {
+                    "rope_type": "yarn",
+                    "rope_theta": 1e4,
+                    "factor": 8.0,
+                    "original_max_position_embeddings": 64,
+                    "beta_fast": 32.0,
+                    "beta_slow": 1.0,
+                },
+            },
+        },
+        lambda c: {
+            **_sliding_keys(c),
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 8.0,
+            "rope.scaling.original_context_length": 64,
+            "rope.scaling.yarn_beta_fast": 32.0,
+            "rope.scaling.yarn_beta_slow": 1.0,
+        },
     ),
 }

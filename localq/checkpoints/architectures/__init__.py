@@ -75,7 +75,16 @@ def supported() -> list[str]:
 _DASHED = {
     name.replace("-", "_"): name
     for name in (
-        *("gpt-oss", "command-r", "minimax-m2", "ernie4_5-moe", "hunyuan-dense", "hunyuan-moe", "glm-dsa"),
+        *(
+            "gpt-oss",
+            "command-r",
+            "minimax-m2",
+            "ernie4_5-moe",
+            "hunyuan-dense",
+            "hunyuan-moe",
+            "glm-dsa",
+            "exaone-moe",
+        ),
         *("falcon-h1", "kimi-linear"),
     )
 }
