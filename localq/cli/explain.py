@@ -25,18 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a label (Q4_K_M), a name of a model or file, org/name, a folder, a .gguf or .safetensors file, 'demo'",
     )
     parser.add_argument("--picture", action="store_true", help="draw the number format: its bits, and all its values")
+    parser.add_argument("--offline", action="store_true", help="read names only where nothing is on this machine")
     parser.add_argument("-o", "--output", metavar="FILE", help="with --picture: write it there as SVG")
     add_json(parser)
 
 
 class Answer:
-    """What was found out about one name: a reading of it, headers, a registered format; any of them may be missing."""
+    """What was found out about one name: a reading of it; headers (`local` ones, or by range request); a format."""
 
-    def __init__(self, name: str, label: Label, truth: Truth | None, format_rows: list[tuple[str, str]]) -> None:
+    def __init__(self, name: str, label: Label, truth: Truth | None, local: bool = False) -> None:
         self.name = name
         self.label = label
         self.truth = truth
-        self.format_rows = format_rows
+        self.local = local
+        self.format_rows: list[tuple[str, str]] = [] if truth else _format_rows(name, label)
 
     def differences(self) -> list[str]:
         """Sentences, none without headers."""
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     code = 0
     for name in args.names:
         try:
-            answer = _answer(name)
+            answer = _answer(name, args.offline, out)
         except LocalqError as error:
             if len(args.names) == 1:
                 raise
@@ -89,8 +91,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return code
 
 
-def _answer(name: str) -> Answer:
-    """Headers where there are any to read, else the reading of the name alone."""
+def _answer(name: str, offline: bool, out: Output) -> Answer:
+    """Headers where there are any to read, here or on the hub, and a reading of the name."""
     from localq.labels import read_label
 
     path = _here(name)
@@ -99,16 +101,46 @@ def _answer(name: str) -> Answer:
         from localq.inspect.truth import read_truth
 
         with open_checkpoint(path) as checkpoint:
-            truth = read_truth(checkpoint)
-        return Answer(name, read_label(_base(name)), truth, [])
-    label = read_label(name)
-    rows = _format_rows(name, label)
-    if not rows and set(label.to_dict()) <= {"organisation", "family"} and not _known_family(label):
+            return Answer(name, read_label(_base(name)), read_truth(checkpoint), local=True)
+    answer = Answer(name, read_label(name), None)
+    if not offline and _is_repository(name):
+        answer.truth = _truth_on_the_hub(name, out)
+    known = set(answer.label.to_dict())
+    if (
+        not answer.truth
+        and not answer.format_rows
+        and known <= {"organisation", "family"}
+        and not _family(answer.label)
+    ):
         raise NotFoundError(
             f"'{name}' is neither a file or folder here nor a cached model, and it is no label localq can read.",
             "Give a path, org/name, or a label such as Q4_K_M, W4A16 or Qwen3.6-27B-AWQ.",
         )
-    return Answer(name, label, None, rows)
+    return answer
+
+
+def _is_repository(name: str) -> bool:
+    """Whether it is spelt like something of the hub: org/name, with a label or a file perhaps, or an address."""
+    address = name.lower().startswith(("hf://", "http://", "https://", "hf.co/", "huggingface.co/"))
+    return address or (name.count("/") == 1 and not name.lower().endswith(_HEADERS_OF) and " " not in name)
+
+
+def _truth_on_the_hub(name: str, out: Output) -> Truth | None:
+    """Headers by range request, nothing downloaded; None, and a word why, where that fails: the name is read."""
+    from localq.hub.client import is_offline
+
+    if is_offline():
+        return None
+    from localq.hub.pull import plan_pull
+    from localq.hub.refs import parse
+    from localq.hub.selection import Wish
+    from localq.inspect.remote import remote_truth
+
+    try:
+        return remote_truth(plan_pull(parse(name), Wish()), name)
+    except LocalqError as error:
+        out.say(f"{printable(name)}: only the name was read. {printable(str(error))}")
+        return None
 
 
 def _here(name: str) -> str | None:
@@ -160,21 +192,28 @@ def _format_rows(name: str, label: Label) -> list[tuple[str, str]]:
     return format_rows(name)
 
 
-def _known_family(label: Label) -> bool:
+def _family(label: Label) -> bool:
     from localq.labels.words import FAMILIES
 
     return label.family in FAMILIES.values()
 
 
 def _show(answer: Answer, out: Output, first: bool) -> None:
-    from localq.inspect.label_words import packing_rows, piece_rows
-
     if not first:
         out.data("")
     out.data(printable(answer.name))
+    if answer.truth is None or not answer.local:
+        _show_reading(answer, out)
     if answer.truth is not None:
+        if not answer.local:
+            out.data("")
         _show_truth(answer, out)
-        return
+
+
+def _show_reading(answer: Answer, out: Output) -> None:
+    """A registered format's facts, or the name piece by piece and what is known about its packing."""
+    from localq.inspect.label_words import packing_rows, piece_rows
+
     if answer.format_rows:
         _rows(answer.format_rows, out)
         return

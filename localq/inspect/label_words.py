@@ -150,19 +150,21 @@ def _grid(label: Label, packing: Packing | None) -> list[Row]:
     if label.method in ("gptq", "awq", "autoround"):
         share = f"{packing.group} weights share a scale" + ("" if label.group_size else ", as a rule")
         return [("scales", share), ("grid", "symmetric or with a zero point: the config tells")]
-    kind = "symmetric: a scale, no offset beside it" if packing.symmetric else "asymmetric: an offset beside every scale"
+    kind = (
+        "symmetric: a scale, no offset beside it" if packing.symmetric else "asymmetric: an offset beside every scale"
+    )
     share = "one scale per row or matrix" if packing.group >= 4096 else f"{packing.group} weights share a scale"
     return [("scales", share), ("grid", kind)]
 
 
 def format_rows(name: str) -> list[Row]:
     """A registered format by its own name (`q4_k`, `gptq_4bit_g128`), from the registry; empty for another name."""
-    from localq.formats import find
+    from localq.formats import FORMATS, find
 
     found = find(name)
     if found is None:
         return []
-    example = found.examples()[0]
+    example = found.examples()[0] if found.name in FORMATS else found  # a variant stands for itself
     of = f" (a family; figures of {example.name})" if example.name != found.name else ""
     share = f"{example.group_size} weights share a scale" if example.group_size else "one scale per row"
     home = next(c.__module__ for c in found.__mro__ if c.__module__.startswith("localq.formats."))

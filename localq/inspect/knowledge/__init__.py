@@ -21,7 +21,7 @@ def _gguf(label: Label, scheme: str) -> Card | None:
     if scheme[:2] == "IQ" and label.block_structure is None:
         return vectors.CARDS["ik"]
     found = floats.plain(scheme) or (ggml.card(scheme, label.block_structure) if scheme else None)
-    return found or _blocks(label, scheme)
+    return found or _blocks(label, scheme) or _by_scheme(label, scheme)
 
 
 def _blocks(label: Label, scheme: str) -> Card | None:
