@@ -32,7 +32,7 @@ _FUSED = {
     **{"input_scale": "input_scale", "global_scale": "weight_global_scale", "zero_point": "weight_zero_point"},
 }
 # Of packings localq tells from each other but does not read, so that it can say what it found.
-_OTHER_MAINS = {"qweight", "weight_packed", "W_q", "blocks", "trellis", "q_weight", "codes"}
+_OTHER_MAINS = {"qweight", "weight_packed", "W_q", "blocks", "trellis", "q_weight", "codes", "weight._data._data"}
 _OTHERS = {
     *("scales", "qzeros", "g_idx", "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point"),
     *(

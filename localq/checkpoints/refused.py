@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 _OTHER = "Get the model in another packing (GGUF, MLX, AWQ, GPTQ, compressed-tensors), or quantise the original."
-
+_QUANTO = "quanto's int4 and int2 weights (weight._data._data) are stored without the shape of their matrix."
 # quant_method -> why
 _METHODS = {
     "exl2": "ExLlamaV2's mixed-width rows (EXL2) are ordered for its CUDA kernels",
@@ -17,6 +17,10 @@ _METHODS = {
     "marlin": "Marlin stores weights in the order of its CUDA kernel's tiles",
     "bitblas": "BitBLAS stores weights in an order compiled for one GPU",
     "higgs": "HIGGS stores weights in FLUTE's order of CUDA tiles, which only its own kernel undoes",
+    "flute": "FLUTE stores weights in an order of CUDA tiles tuned for one GPU, which only its own kernel undoes",
+    "spqr": "SpQR keeps its outliers in the order of its CUDA kernel's tiles, and no package unpacks it elsewhere",
+    "sinq": "SINQ divides the inputs by a second scale, in an order of arrays that has changed between its versions",
+    "quark": "Quark's own export names its packings by schemes localq does not know",
     "fp_quant": "FP-Quant rotates activations in its own Triton kernel",
 }
 # one of these as the config's layout of a method that has others, too
@@ -28,6 +32,8 @@ def refused_arrays(parts: Collection[str]) -> tuple[str, str] | None:
     """Sentence and hint where these arrays of one module are packed in a refused way, else None."""
     if {"q_weight", "q_scale_max"} <= set(parts):
         return f"the arrays {', '.join(sorted(parts))} are EXL2's: {_METHODS['exl2']}.", _OTHER
+    if "weight._data._data" in parts:
+        return _QUANTO, "Take the model in quanto's int8 or float8, or quantise the original with localq quantize."
     return None
 
 

@@ -200,6 +200,8 @@ class SafetensorsCheckpoint(Checkpoint):
             for suffix, a in stored.items()
         }
         settings = rules(module)
+        if self.quant_method == "torchao" and module.name in self.metadata:  # it says in the header what is what
+            settings = {**(settings or {}), "torchao_tensor": self.metadata[module.name]}
         if settings is None and self.quant_method and len(parts) > 1 and not self.unsupported:
             raise CheckpointError(
                 f"the config's quant_method {self.quant_method!r} excludes this module, which is stored as "

@@ -6,10 +6,12 @@ good while a model loads would grow by this.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.formats.base import Array, PackedTensor
+from localq.formats.base import Array, Format, PackedTensor
 from localq.formats.f32 import F32
 
 Floats = NDArray[np.float32]
@@ -31,3 +33,26 @@ def run_of(index: slice | Array, length: int) -> slice | None:
 def numbers(index: slice | Array, length: int) -> NDArray[np.int64]:
     """The chosen rows one by one."""
     return np.arange(length)[index] if isinstance(index, slice) else np.asarray(index, np.int64)
+
+
+class RowDecoder(Format):
+    """A format whose rows, one by one or many, are decoded by `decode_rows`; that is all it knows of rows."""
+
+    @classmethod
+    def decode_rows(cls, t: PackedTensor, at: NDArray[np.int64]) -> Floats:
+        """Rows `at` as float32 `[len(at), in]`."""
+        raise TypeError(f"{cls.__name__} defines no decode_rows")
+
+    @classmethod
+    def dequantize(cls, t: PackedTensor) -> Floats:
+        return cls.decode_rows(t, np.arange(t.shape[0]))
+
+    @classmethod
+    def select_rows(cls, t: PackedTensor, index: slice | Array) -> PackedTensor:
+        """The rows decoded: they lie among others."""
+        return floats(cls.decode_rows(t, numbers(index, t.shape[0])))
+
+    @classmethod
+    def join_rows(cls, tensors: Sequence[PackedTensor]) -> PackedTensor | None:
+        """Not at all: every matrix has tables of its own."""
+        return None
