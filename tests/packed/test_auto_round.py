@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from localq.checkpoints import open_checkpoint
@@ -151,3 +152,31 @@ def test_a_module_of_16_bits_that_is_packed(tmp_path: Path) -> None:
     write(tmp_path, variant.parts, {**variant.config, "extra_config": {NAME: {"bits": 16}}})
     with pytest.raises(CheckpointError, match="excludes this module"):
         open_checkpoint(tmp_path)
+
+
+# What auto-round 0.16.1 wrote for the schemes FP8_BLOCK and MXFP4 (keys about activations left out).
+FP8 = {
+    **{"quant_method": "auto-round", "packing_format": "auto_round:fp8", "bits": 8, "data_type": "fp", "sym": True},
+    **{"activation_scheme": "dynamic", "fmt": "e4m3", "group_size": [128, 128], "weight_block_size": [128, 128]},
+}
+MXFP4 = {
+    **{"quant_method": "auto-round", "packing_format": "auto_round:llm_compressor", "bits": 4, "data_type": "mx_fp"},
+    **{"group_size": 32, "sym": True, "extra_config": {"model.layers.1.mlp.up_proj": {"bits": 16}}},
+}
+
+
+def test_float_packings_are_answered_as_their_own_methods() -> None:
+    found = settings(FP8, "model.layers.1.mlp.up_proj")
+    assert found["quant_method"] == "fp8" and found["weight_block_size"] == [128, 128]
+    assert settings(MXFP4, "model.layers.0.mlp.up_proj")["quant_method"] == "compressed-tensors"
+    assert settings(MXFP4, "model.layers.1.mlp.up_proj") is None
+
+
+def test_mxfp4_of_auto_round(tmp_path: Path) -> None:
+    """Two rows of E2M1 codes 0 to 15, low nibble first, with the scales 1/2 and 2."""
+    codes = np.tile(np.arange(16, dtype=np.uint8), 2)
+    parts = {"weight_packed": np.tile(codes[::2] | codes[1::2] << 4, (2, 1)), "weight_scale": np.uint8([[126], [128]])}
+    t = read(tmp_path, parts, MXFP4)
+    e2m1 = np.float32([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    want = np.tile(np.concatenate([e2m1, -e2m1]), 2)
+    np.testing.assert_array_equal(t.dequantize(), np.stack([want / 2, want * 2]))

@@ -13,11 +13,10 @@ Sources: auto_round/export/export_to_autoround/export.py, inference/convert_mode
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from localq.checkpoints.methods import awq, gptq
+from localq.checkpoints.methods import awq, fp8, gptq
 from localq.checkpoints.patterns import Pattern
 from localq.errors import CheckpointError, UnsupportedError
 
@@ -68,15 +67,12 @@ def _delegate(packing: str, config: Mapping[str, Any]) -> Answer:
         return gptq.rules({**plain, "checkpoint_format": "gptq_v2"})
     if data == "int" and kind in ("auto_awq", "awq"):
         return awq.rules({**plain, "version": "gemm", "checkpoint_format": None})
-    method = {"fp8": "fp8", "llm_compressor": "compressed_tensors"}.get(kind)
-    if method is None:
-        raise UnsupportedError(
-            f"auto-round's packing_format {packing!r} with data_type {data!r} is not known to localq; it knows "
-            f"auto_round:auto_gptq, auto_round:auto_awq, auto_round:fp8 and auto_round:llm_compressor."
-        )
-    try:
-        module = importlib.import_module(f"localq.checkpoints.methods.{method}")
-    except ModuleNotFoundError:
-        raise UnsupportedError(f"auto-round's packing_format {packing!r} is not supported yet.") from None
-    found: Answer = module.rules({**plain, "quant_method": method.replace("_", "-")})
-    return found
+    if kind == "fp8":
+        return fp8.rules({**plain, "quant_method": "fp8"})
+    if kind == "llm_compressor":  # no groups in the config: the arrays of MXFP4, MXFP8 and NVFP4 speak for themselves
+        settings = {"quant_method": "compressed-tensors", **{k: plain[k] for k in _KEYS if k in plain}}
+        return lambda path: settings
+    raise UnsupportedError(
+        f"auto-round's packing_format {packing!r} with data_type {data!r} is not known to localq; it knows "
+        f"auto_round:auto_gptq, auto_round:auto_awq, auto_round:fp8 and auto_round:llm_compressor."
+    )
