@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from localq.checkpoints.methods import awq, fp8, gptq
+from localq.checkpoints.methods import awq, gptq
 from localq.checkpoints.patterns import Pattern
 from localq.errors import CheckpointError, UnsupportedError
 
@@ -68,6 +68,8 @@ def _delegate(packing: str, config: Mapping[str, Any]) -> Answer:
     if data == "int" and kind in ("auto_awq", "awq"):
         return awq.rules({**plain, "version": "gemm", "checkpoint_format": None})
     if kind == "fp8":
+        from localq.checkpoints.methods import fp8
+
         return fp8.rules({**plain, "quant_method": "fp8"})
     if kind == "llm_compressor":  # no groups in the config: the arrays of MXFP4, MXFP8 and NVFP4 speak for themselves
         settings = {"quant_method": "compressed-tensors", **{k: plain[k] for k in _KEYS if k in plain}}
