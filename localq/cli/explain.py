@@ -38,7 +38,16 @@ class Answer:
         self.label = label
         self.truth = truth
         self.local = local
+        self.on_hub = False  # whether headers are to be asked for there
         self.format_rows: list[tuple[str, str]] = [] if truth else _format_rows(name, label)
+
+    def says_nothing(self) -> bool:
+        """Whether the name alone tells nothing: no field but words that may be anything."""
+        if self.truth or self.format_rows or not set(self.label.to_dict()) <= {"organisation", "family"}:
+            return False
+        from localq.labels.words import FAMILIES
+
+        return self.label.family not in FAMILIES.values()
 
     def differences(self) -> list[str]:
         """Sentences, none without headers."""
@@ -73,7 +82,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
     code = 0
     for name in args.names:
         try:
-            answer = _answer(name, args.offline, out)
+            answer = _answer(name, args.offline)
+            if not out.json:
+                _show(answer, out, first=not answers)
+            if answer.on_hub:
+                _ask_hub(answer, out)
         except LocalqError as error:
             if len(args.names) == 1:
                 raise
@@ -81,8 +94,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
             code = code or error.exit_code
             continue
         answers.append(answer)
-        if not out.json:
-            _show(answer, out, first=len(answers) == 1)
+        if answer.truth and not out.json:
+            _show_truth(answer, out)
     if args.picture:
         _pictures(answers, args.output, out)
     if out.json:
@@ -91,8 +104,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return code
 
 
-def _answer(name: str, offline: bool, out: Output) -> Answer:
-    """Headers where there are any to read, here or on the hub, and a reading of the name."""
+def _answer(name: str, offline: bool) -> Answer:
+    """The headers of what is here, else a reading of the name."""
+    from localq.hub.client import is_offline
     from localq.labels import read_label
 
     path = _here(name)
@@ -103,15 +117,8 @@ def _answer(name: str, offline: bool, out: Output) -> Answer:
         with open_checkpoint(path) as checkpoint:
             return Answer(name, read_label(_base(name)), read_truth(checkpoint), local=True)
     answer = Answer(name, read_label(name), None)
-    if not offline and _is_repository(name):
-        answer.truth = _truth_on_the_hub(name, out)
-    known = set(answer.label.to_dict())
-    if (
-        not answer.truth
-        and not answer.format_rows
-        and known <= {"organisation", "family"}
-        and not _family(answer.label)
-    ):
+    answer.on_hub = not offline and _is_repository(name) and not is_offline()
+    if answer.says_nothing() and not answer.on_hub:
         raise NotFoundError(
             f"'{name}' is neither a file or folder here nor a cached model, and it is no label localq can read.",
             "Give a path, org/name, or a label such as Q4_K_M, W4A16 or Qwen3.6-27B-AWQ.",
@@ -125,22 +132,23 @@ def _is_repository(name: str) -> bool:
     return address or (name.count("/") == 1 and not name.lower().endswith(_HEADERS_OF) and " " not in name)
 
 
-def _truth_on_the_hub(name: str, out: Output) -> Truth | None:
-    """Headers by range request, nothing downloaded; None, and a word why, where that fails: the name is read."""
-    from localq.hub.client import is_offline
+def _ask_hub(answer: Answer, out: Output) -> None:
+    """Headers by range request, nothing downloaded. Where that fails the reading of the name stands, with a word why.
 
-    if is_offline():
-        return None
+    Raises:
+        LocalqError: it failed, and the name alone tells nothing either.
+    """
     from localq.hub.pull import plan_pull
     from localq.hub.refs import parse
     from localq.hub.selection import Wish
     from localq.inspect.remote import remote_truth
 
     try:
-        return remote_truth(plan_pull(parse(name), Wish()), name)
+        answer.truth = remote_truth(plan_pull(parse(answer.name), Wish()), answer.name)
     except LocalqError as error:
-        out.say(f"{printable(name)}: only the name was read. {printable(str(error))}")
-        return None
+        if answer.says_nothing():
+            raise
+        out.say(f"{printable(answer.name)}: only the name was read. {printable(str(error))}")
 
 
 def _here(name: str) -> str | None:
@@ -192,22 +200,12 @@ def _format_rows(name: str, label: Label) -> list[tuple[str, str]]:
     return format_rows(name)
 
 
-def _family(label: Label) -> bool:
-    from localq.labels.words import FAMILIES
-
-    return label.family in FAMILIES.values()
-
-
 def _show(answer: Answer, out: Output, first: bool) -> None:
     if not first:
         out.data("")
     out.data(printable(answer.name))
-    if answer.truth is None or not answer.local:
+    if not answer.local:
         _show_reading(answer, out)
-    if answer.truth is not None:
-        if not answer.local:
-            out.data("")
-        _show_truth(answer, out)
 
 
 def _show_reading(answer: Answer, out: Output) -> None:
@@ -232,11 +230,13 @@ def _show_truth(answer: Answer, out: Output) -> None:
 
     truth = answer.truth
     assert truth is not None
+    if not answer.local:
+        out.data("\n  Its files:")
     _rows(rows(truth), out)
     if truth.formats:
         lines = table(histogram(truth), right=(1, 2, 3, 4)).splitlines()
         out.data("\n" + "\n".join(f"  {line}" for line in lines))
-    if answer.label.to_dict():
+    if set(answer.label.to_dict()) - {"organisation", "family", "container"}:
         found = answer.differences()
         out.data("")
         _rows([("the name says", printable(str(answer.label)))], out)
