@@ -59,6 +59,8 @@ def keys(c: Config) -> dict[str, Any]:
         out["attention.indexer.head_count"] = c["index_n_heads"]
         out["attention.indexer.key_length"] = c["index_head_dim"]
         out["attention.indexer.top_k"] = c["index_topk"]
+        if c["model_type"] == "glm_moe_dsa":
+            out["attention.indexer.types"] = [True] * c["num_hidden_layers"]
     all_dim = (c.get("rope_scaling") or {}).get("mscale_all_dim")
     if all_dim is not None:
         out["rope.scaling.yarn_log_multiplier"] = 0.1 * all_dim

@@ -7,6 +7,7 @@ from typing import Any
 from localq.checkpoints.architectures import Architecture
 from localq.checkpoints.architectures._mla import join_halves
 from localq.checkpoints.architectures.deepseek32 import SPARSE, sparse
+from localq.checkpoints.keys import is_array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
 def _config(keys: ModelKeys) -> dict[str, Any]:
     config = sparse(keys)
-    # llama.cpp takes files of a million tokens without `attention.indexer.types` for GLM-5.2 (src/models/glm-dsa.cpp)
-    if config["max_position_embeddings"] >= 1 << 20:
+    # One flag per layer: has an indexer of its own. Without them llama.cpp takes a file of a million tokens for GLM-5.2
+    own = keys.value("attention.indexer.types")
+    full = config["max_position_embeddings"] < 1 << 20 if own is None else is_array(own) and all(own)
+    if not full:
         keys.refuse("context_length", "attention.indexer.types")
     rope = {"rope_type": "default", **(config["rope_scaling"] or {}), "rope_theta": config["rope_theta"]}
     return {**config, "rope_parameters": rope, "indexer_rope_interleave": True}
