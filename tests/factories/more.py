@@ -125,7 +125,7 @@ def _draw(rng: np.random.Generator, path: str, shape: tuple[int, ...]) -> Array:
     return np.float32(gain / shape[-1] ** 0.5) * w
 
 
-_STACKED = ("granitemoe", "granitemoehybrid", "qwen3_5_moe")  # published as stacks too
+_STACKED = ("granitemoe", "granitemoehybrid", "qwen3_5_moe", "step3p5")  # published as stacks too
 
 
 def _split(config: Config, path: str, w: Array) -> Iterator[tuple[str, Array]]:

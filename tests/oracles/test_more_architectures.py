@@ -12,7 +12,21 @@ from numpy.typing import NDArray
 
 import localq
 from localq.checkpoints.detect import open_checkpoint
-from tests.factories import classics, dense_one, dense_two, gemmas, ggml, hybrid, llamas, mla, more, other, vision
+from tests.factories import (
+    classics,
+    dense_one,
+    dense_three,
+    dense_two,
+    gemmas,
+    ggml,
+    hybrid,
+    llamas,
+    mla,
+    more,
+    other,
+    state_space,
+    vision,
+)
 from tests.models.folders import plain_logits
 from tests.oracles import second_engine
 from tests.oracles.golden import IDS
@@ -23,9 +37,11 @@ FAMILIES = (
     classics,
     dense_one,
     dense_two,
+    dense_three,
     gemmas,
     llamas,
     hybrid,
+    state_space,
     vision,
 )
 CASES = {name: case for family in FAMILIES for name, case in family.CASES.items()}

@@ -121,9 +121,9 @@ def sliding_layers(keys: ModelKeys, period: int) -> list[bool]:
     found, name = keys.value("attention.sliding_window_pattern"), "attention.sliding_window_pattern"
     if is_array(found):
         flags = [bool(one) for one in found]
-        if len(flags) != keys.layers:
+        if len(flags) not in (keys.layers, keys.blocks):  # blocks that predict further tokens may have flags too
             raise CheckpointError(f"'{keys.architecture}.{name}' has {len(flags)} values for {keys.layers} layers.")
-        return flags
+        return flags[: keys.layers]
     period = keys.integer(name, period)
     return [period > 1 and i % period < period - 1 for i in range(keys.layers)]
 

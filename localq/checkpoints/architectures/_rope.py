@@ -37,7 +37,7 @@ def rope_scaling(keys: ModelKeys, dims: int, theta: float) -> dict[str, Any] | N
     if divisors is not None:
         if factor not in (0.0, 1.0):
             raise UnsupportedError(f"The GGUF file scales its rope twice: by {factor} and by 'rope_freqs.weight'.")
-        return _llama3(keys, divisors, dims, theta)
+        return llama3(keys, divisors, dims, theta)
     if kind == "longrope" or LONG in keys.tensors or SHORT in keys.tensors:
         return _longrope(keys, dims)
     if kind == "none" or kind == "linear" and factor in (0.0, 1.0):
@@ -88,7 +88,7 @@ def _longrope(keys: ModelKeys, dims: int) -> dict[str, Any]:
     return {"rope_type": "longrope", "long_factor": long, "short_factor": short}
 
 
-def _llama3(keys: ModelKeys, divisors: list[float], dims: int, theta: float) -> dict[str, Any] | None:
+def llama3(keys: ModelKeys, divisors: list[float], dims: int, theta: float) -> dict[str, Any] | None:
     """Solve the converter's formula (`LlamaModel.generate_extra_tensors`, conversion/llama.py) for the factor.
 
     With low_freq_factor 1, high_freq_factor 4 and 8192 original positions, which every Llama 3 has and the converter
