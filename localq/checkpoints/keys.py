@@ -172,8 +172,17 @@ class ModelKeys:
 
     @property
     def kv_heads(self) -> int:
-        """Key and value heads; as many as query heads unless stated."""
-        return self._positive("attention.head_count_kv", self.heads)
+        """Key and value heads, as many as query heads unless stated; those of the layers that have any."""
+        found = self.value("attention.head_count_kv")
+        if not is_array(found) or not any(one == 0 for one in found):
+            return self._positive("attention.head_count_kv", self.heads)
+        some = {one for one in found if one != 0}
+        if len(some) != 1:
+            self.refuse("attention.head_count_kv")
+        only = some.pop()
+        if type(only) is not int or only < 1:
+            raise CheckpointError(f"'{self.architecture}.attention.head_count_kv' holds {brief(only)}; expected heads.")
+        return only
 
     @property
     def hidden(self) -> int:

@@ -17,6 +17,11 @@ def decays(w: Array) -> Array:
     return np.asarray(-2.5 + np.clip(w, -0.4, 0.4), np.float32)
 
 
+def minus_exp(w: Array) -> Array:
+    """-exp(w), correctly rounded."""
+    return np.asarray(-np.exp(w.astype(np.float64)), np.float32)
+
+
 def published(c: Config, name: str, w: Array) -> Named:
     """Convolutions as torch has them, `[channels, 1, taps]`, and decays that make states last."""
     if "conv" in name and w.ndim == 3:
@@ -63,7 +68,7 @@ def _delta_keys(c: Config) -> dict[str, Any]:
 
 def _delta_values(name: str, w: Array) -> tuple[str, Array]:
     if name.endswith(".A_log"):
-        return name, -np.exp(w)
+        return name, minus_exp(w)
     if name.endswith(".dt_bias"):
         return name.replace(".dt_bias", ".dt_proj.bias"), w
     if "conv1d" in name:
@@ -182,4 +187,87 @@ CASES: dict[str, Case] = {
     ),
     "qwen3_5": _qwen35("qwen3_5", "qwen35"),
     "qwen3_5_moe": _qwen35("qwen3_5_moe", "qwen35moe", **_EXPERTS),
+}
+
+
+_LFM2: Config = {
+    "num_hidden_layers": 3,
+    "layer_types": ["conv", "full_attention", "conv"],
+    "norm_eps": 1e-5,
+    "rms_norm_eps": GONE,
+    "conv_bias": False,
+    "conv_L_cache": 3,
+    "rope_theta": 1e6,
+    "tie_word_embeddings": True,
+}
+
+
+def kv_of(c: Config, attention: str) -> list[int]:
+    """`attention.head_count_kv`: zeros where a layer has no attention."""
+    return [c["num_key_value_heads"] if kind == attention else 0 for kind in c["layer_types"]]
+
+
+def _lfm2_keys(c: Config) -> dict[str, Any]:
+    return {
+        "attention.head_count_kv": kv_of(c, "full_attention"),
+        "vocab_size": c["vocab_size"],
+        "shortconv.l_cache": c["conv_L_cache"],
+        "feed_forward_length": c.get("block_ff_dim", c.get("intermediate_size")),
+        "expert_feed_forward_length": c.get("moe_intermediate_size"),
+        "leading_dense_block_count": c.get("num_dense_layers"),
+        "expert_gating_func": 2 if "num_experts" in c else None,
+    }
+
+
+def _squeezed(c: Config, name: str, w: Array) -> Named:
+    yield name.replace(".expert_bias", ".expert_bias.bias"), w.squeeze(1) if "conv.conv" in name else w
+
+
+_W = {"gate_proj": "w1", "down_proj": "w2", "up_proj": "w3"}
+
+
+def _lfm2_published(c: Config, name: str, w: Array) -> Named:
+    for changed, value in published(c, name, w):
+        for ours, theirs in _W.items():
+            if "feed_forward." in changed:
+                changed = changed.replace(f".{ours}.", f".{theirs}.")
+        yield changed, value
+
+
+CASES |= {
+    "lfm2": Case(
+        "lfm2",
+        {
+            "model_type": "lfm2",
+            **_LFM2,
+            "block_dim": 256,
+            "block_ff_dim": 256,
+            "block_multiple_of": 32,
+            "block_ffn_dim_multiplier": 1.0,
+            "block_auto_adjust_ff_dim": False,
+        },
+        _lfm2_keys,
+        _squeezed,
+        hugging_face=published,
+    ),
+    "lfm2_moe": Case(
+        "lfm2moe",
+        {
+            "model_type": "lfm2_moe",
+            **_LFM2,
+            "num_experts": 8,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 64,
+            "num_dense_layers": 1,
+            "use_expert_bias": True,
+            "norm_topk_prob": True,
+        },
+        _lfm2_keys,
+        _squeezed,
+        names={
+            f"model.layers.{{bid}}.feed_forward.experts.{w}": f"blk.{{bid}}.ffn_{x.removesuffix('_proj')}_exps"
+            for x, w in _W.items()
+        },
+        hugging_face=_lfm2_published,
+    ),
 }
