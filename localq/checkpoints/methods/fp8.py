@@ -1,0 +1,21 @@
+"""fp8: DeepSeek's, Qwen's and transformers' 8-bit float checkpoints.
+
+`weight_block_size` ([128, 128] or null), `modules_to_not_convert`; which module is packed, its arrays say: quantisers
+leave matrices out whose sides do not divide. `scale_fmt` only tells how scales were rounded. DeepSeek's experts may
+be 4 bits (`expert_dtype`), see formats/mxfp4_int8.py. Source: transformers/utils/quantization_config.py
+`FineGrainedFP8Config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from localq.checkpoints.exclusions import excluded
+
+
+def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None]:
+    """Module path -> settings of formats/fp8.py, None where the config leaves the module out."""
+    common = {"quant_method": "fp8", "weight_block_size": config.get("weight_block_size")}
+    left_out = excluded(config)
+    return lambda path: None if left_out(path) else common
