@@ -54,12 +54,13 @@ def target_of(args: argparse.Namespace) -> Target:
 def run(args: argparse.Namespace, out: Output) -> int:
     """Show the arithmetic; exit code 4 if the model does not fit."""
     from localq.fit.report import fit
+    from localq.inspect.remote import open_headers
 
     target = target_of(args)
     if args.gpus and args.gpus != target.gpus:
         one = target.limit // target.gpus
         target = target._replace(gpus=args.gpus, limit=one * args.gpus, memory=one * args.gpus)
-    with open_headers(args.model, args.revision) as checkpoint:
+    with open_headers(args.model, args.revision, out.say) as checkpoint:
         found = fit(checkpoint, target, args.context, args.kv_cache_dtype)
         if args.engine:
             out.data(_command(args, checkpoint, found))
@@ -68,14 +69,6 @@ def run(args: argparse.Namespace, out: Output) -> int:
         else:
             show(found, out)
     return 0 if found.fits else DOES_NOT_FIT
-
-
-def open_headers(ref: str, revision: str | None) -> Checkpoint:
-    """The checkpoint of a reference: local, else its headers from the hub."""
-    from localq.checkpoints import open_checkpoint
-    from localq.hub.refs import resolve
-
-    return open_checkpoint(resolve(ref, revision))
 
 
 def _command(args: argparse.Namespace, checkpoint: Checkpoint, found: Fit) -> str:

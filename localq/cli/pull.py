@@ -10,6 +10,7 @@ from localq.errors import LocalqError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from localq.fit.report import Fit
     from localq.hub.failures import MissingRepoError
     from localq.hub.pull import Plan
     from localq.hub.refs import HubRef
@@ -76,8 +77,7 @@ def _pull(ref: HubRef, args: argparse.Namespace, out: Output) -> int:
     if plan.listing.moved:
         out.say(f"localq: '{printable(plan.listing.asked)}' is now called '{plan.listing.repo}'.")
     if args.dry_run:
-        _show(plan, out)
-        return 0
+        return _show(plan, out)
     where = _fetch(plan, args.max_workers, out)
     out.object({**_facts(plan), "path": where}) if out.json else out.data(where)
     return 0
@@ -126,15 +126,34 @@ def _facts(plan: Plan) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _show(plan: Plan, out: Output) -> None:
+def _fit(plan: Plan) -> Fit | None:
+    """Whether this machine could run it, from headers alone; None where that cannot be said."""
+    from localq.fit.machines import this_machine
+    from localq.fit.report import fit
+    from localq.inspect.remote import open_remote
+
+    try:
+        with open_remote(plan) as checkpoint:
+            return fit(checkpoint, this_machine())
+    except LocalqError:
+        return None  # a choice of files that is no model, or one whose needs are not known: fetching is still fine
+
+
+def _show(plan: Plan, out: Output) -> int:
     """Files and sizes; data on stdout, what it means on stderr."""
     from localq.hub.pull import check_disk
 
+    fit = _fit(plan)
     if out.json:
-        out.object(_facts(plan))
-        return
+        out.object({**_facts(plan), "fit": fit and fit.to_dict()})
+        return 0
     rows = [("file", "size", "here")]
     rows += [(printable(f.path), size(f.size), "yes" if plan.is_here(f) else "no") for f in plan.files]
     out.data(table(rows, right=(1,)))
     out.say(f"localq: {size(plan.size)} in all, {size(plan.missing)} to fetch, into {plan.store.root}")
+    if fit is not None:
+        verdict = "fits" if fit.fits else "does not fit"
+        needs = f"{size(fit.need.total)} at {fit.need.context} tokens of context, {size(fit.target.limit)} there"
+        out.say(f"localq: it {verdict} on {printable(fit.target.name)} ({needs})")
     check_disk(plan)
+    return 0

@@ -8,14 +8,18 @@ blob. `HASH` is the sha256 of a large file and the git hash of a small one. What
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from localq.hub import client
 from localq.hub.listing import Listing, RemoteFile
 from localq.paths import cache_dir, data_dir, hf_cache_dir
+
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 class Place(NamedTuple):
@@ -52,15 +56,18 @@ class Store(NamedTuple):
             return Place(hidden + ".incomplete", os.path.join(self.folder, *file.path.split("/")), hidden + ".lock")
         blob = os.path.join(self.repo_folder, "blobs", file.etag)
         lock = os.path.join(hf_cache_dir(), ".locks", folder_name(self.listing.repo), file.etag + ".lock")
-        return Place(blob + ".incomplete", blob, lock)
+        name = os.path.join(self.snapshot, *file.path.split("/"))
+        unlinked = os.path.isfile(name) and not os.path.islink(name) and not os.path.lexists(blob)
+        return Place(blob + ".incomplete", name if unlinked else blob, lock)
 
     def publish(self, files: Sequence[RemoteFile]) -> None:
         """Make a finished pull visible: links first, the branch last."""
         if self.folder:
             remember_folder(self.folder, self.listing, files)
             return
-        for file in files:
-            _link(self.place(file).final, os.path.join(self.snapshot, *file.path.split("/")))
+        for number, file in enumerate(files):
+            again = any(f.etag == file.etag for f in files[number + 1 :])
+            _link(self.place(file).final, os.path.join(self.snapshot, *file.path.split("/")), again)
         if self.listing.revision != self.listing.commit:
             replace_text(os.path.join(self.repo_folder, "refs", *self.listing.revision.split("/")), self.listing.commit)
 
@@ -70,26 +77,44 @@ def folder_name(repo: str) -> str:
     return "models--" + repo.replace("/", "--")
 
 
-def _link(blob: str, pointer: str) -> None:
-    """Let `pointer` mean `blob`: a relative link, or, where there are no links, the file itself."""
+def _link(blob: str, pointer: str, again: bool) -> None:
+    """Let `pointer` mean `blob`: a relative link, or, on a disk without links (exFAT), the file itself.
+
+    `again`: another name will need the blob too.
+    """
+    if blob == pointer:
+        return
     os.makedirs(os.path.dirname(pointer), exist_ok=True)
     folder, name = os.path.split(blob)  # the blob may itself be a link, into huggingface_hub's store of shared blobs
     target = os.path.relpath(os.path.join(os.path.realpath(folder), name), os.path.realpath(os.path.dirname(pointer)))
     if os.path.islink(pointer) and os.readlink(pointer) == target:
         return
-    fresh = f"{pointer}.{os.getpid()}.new"
+    fresh = _fresh(pointer)
     try:
         os.symlink(target, fresh)
-    except (OSError, NotImplementedError):
-        os.replace(blob, pointer)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if again:
+            import shutil
+
+            shutil.copyfile(blob, fresh)
+            os.replace(fresh, pointer)
+        else:
+            os.replace(blob, pointer)
         return
     os.replace(fresh, pointer)
+
+
+def _fresh(path: str) -> str:
+    """A name beside `path` that no other process or thread uses."""
+    return f"{path}.{os.getpid()}-{threading.get_ident()}.new"
 
 
 def replace_text(path: str, text: str) -> None:
     """Write a small file in one step: readers see the old or the new content, never half."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    fresh = f"{path}.{os.getpid()}.new"
+    fresh = _fresh(path)
     with open(fresh, "w", encoding="utf-8") as file:
         file.write(text)
     os.replace(fresh, path)

@@ -6,18 +6,21 @@ Safetensors headers are short. A GGUF header holds the vocabulary, so a large on
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from localq.checkpoints.base import Checkpoint
 from localq.checkpoints.detect import open_checkpoint
 from localq.checkpoints.gguf_header import Header, read_header
 from localq.checkpoints.mapped import DAMAGED, map_file
-from localq.errors import CheckpointError, UnsupportedError, UsageError
-from localq.hub.pull import Plan
-from localq.hub.remote import Shells
+from localq.errors import CheckpointError, NotFoundError, UnsupportedError, UsageError
+from localq.hub.refs import is_local, resolve
 from localq.inspect.truth import Truth, read_truth
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what needs the network is imported when it is used: reading a file here must start fast
+    from localq.hub.pull import Plan
+    from localq.hub.remote import Shells
 
 FIRST = 1 << 18  # bytes asked for at first: most safetensors headers are shorter
 LONGEST = 1 << 26  # no header of a real model is longer
@@ -52,6 +55,36 @@ class RemoteCheckpoint(Checkpoint):
         self._opened.close()
 
 
+def open_headers(
+    ref: str, revision: str | None = None, say: Callable[[str], None] = lambda text: None
+) -> AbstractContextManager[Checkpoint]:
+    """The checkpoint of any reference for reading its headers: from this machine, else from the hub.
+
+    Raises:
+        NotFoundError: it is neither here nor on the hub.
+        LocalqError: as `open_checkpoint` and `open_remote`.
+    """
+    try:
+        return open_checkpoint(resolve(ref, revision))
+    except NotFoundError as error:
+        if is_local(ref) or ref.lower().startswith("ollama:"):
+            raise
+        return open_remote(_plan(ref, revision, say, error))
+
+
+def _plan(ref: str, revision: str | None, say: Callable[[str], None], missing: NotFoundError) -> Plan:
+    """What the hub says of a reference that is not here; without the hub it stays `missing`."""
+    from localq.hub.failures import UnreachableError
+    from localq.hub.pull import plan_pull
+    from localq.hub.resolve import find
+    from localq.hub.selection import Wish
+
+    try:
+        return plan_pull(find(ref, revision, say), Wish())
+    except UnreachableError as error:
+        raise NotFoundError(f"{missing.message} {error.message}", missing.hint) from error
+
+
 @contextmanager
 def open_remote(plan: Plan) -> Iterator[RemoteCheckpoint]:
     """The headers of what `localq pull` would fetch; valid inside the `with`.
@@ -61,6 +94,10 @@ def open_remote(plan: Plan) -> Iterator[RemoteCheckpoint]:
         UnsupportedError: a container localq does not read.
         LocalqError: the hub refuses or cannot be reached.
     """
+    import tempfile
+
+    from localq.hub.remote import Shells
+
     with tempfile.TemporaryDirectory(prefix="localq-headers-") as folder:
         shells = Shells(plan.listing, plan.files, folder)
         whole = [n for n in shells.files if n in _NEEDED or n.endswith(".safetensors.index.json")]

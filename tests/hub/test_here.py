@@ -16,7 +16,8 @@ from localq.hub.refs import parse, resolve
 from localq.hub.removal import plan_removal, remove
 from localq.hub.selection import Wish
 from tests.hub.server import Hub
-from tests.hub.test_pull import GGUFS, SMALL, noise
+from tests.hub.test_pull import SMALL, noise
+from tests.hub.test_selection import GGUFS
 
 BIG = "model.safetensors"
 

@@ -71,3 +71,43 @@ def test_fifty_kills(hub: Hub, tmp_path: Path) -> None:
         assert (snapshot / path).read_bytes() == files[path]
     assert killed == KILLS and not again
     assert not list(blobs.glob("*.incomplete"))
+
+
+def _command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "localq.cli.main", *args]
+
+
+def test_ctrl_c_ends_at_once_and_leaves_nothing_half_named(hub: Hub, tmp_path: Path) -> None:
+    repo = hub.add("acme/Slow", {**SMALL, "model.safetensors": noise(400_000)})
+    hub.trouble["*"] = Trouble(delay=0.05, piece=4_000)
+    child = subprocess.Popen(_command("pull", "acme/Slow"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    blobs = tmp_path / "hf" / "hub" / "models--acme--Slow" / "blobs"
+    part = blobs / f"{repo.etag('model.safetensors')}.incomplete"
+    until = time.monotonic() + 30
+    while time.monotonic() < until and not (part.exists() and part.stat().st_size):
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    out, err = child.communicate(timeout=20)
+    assert child.returncode == 130 and not out and "Traceback" not in err, err
+    assert time.monotonic() - started < 5
+    assert not (blobs.parent / "snapshots").exists() and not (blobs / repo.etag("model.safetensors")).exists()
+    hub.trouble.clear()
+    again = subprocess.run(_command("pull", "acme/Slow"), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert Path(again.stdout.strip(), "model.safetensors").read_bytes() == repo.files["model.safetensors"]
+    assert max(start for path, start, _ in hub.log if path == "model.safetensors") > 0
+
+
+def test_two_processes_share_one_download(hub: Hub, tmp_path: Path) -> None:
+    repo = hub.add("acme/Both", {**SMALL, "model.safetensors": noise(300_000)})
+    hub.trouble["*"] = Trouble(delay=0.05, piece=5_000)
+    children = [
+        subprocess.Popen(_command("pull", "acme/Both"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for child in children:
+        out, err = child.communicate(timeout=60)
+        assert child.returncode == 0, err
+        assert Path(out.strip(), "model.safetensors").read_bytes() == repo.files["model.safetensors"]
+    assert hub.sent("model.safetensors") == 300_000

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import FakeStdin, Result
+from tests.factories import build, write_gguf, write_hf
 from tests.hub.server import Hub, Trouble
-from tests.hub.test_pull import GGUFS, SMALL, noise
+from tests.hub.test_pull import SMALL, noise
+from tests.hub.test_selection import GGUFS
 
 Runner = Callable[..., Result]
 
@@ -50,13 +52,35 @@ def test_pull_list_rm(localq: Runner, hub: Hub) -> None:
     assert localq("ls").out == "" and localq("rm", "acme/Tiny", "-y").code == 3
 
 
-def test_dry_run_fetches_nothing(localq: Runner, hub: Hub) -> None:
+def test_dry_run_says_whether_it_fits(localq: Runner, hub: Hub, tmp_path: Path) -> None:
+    """The same verdict as `fit` gives the downloaded file, from its header alone."""
+    gguf = write_gguf(build("llama"), tmp_path / "tiny.gguf", "f32")
+    hub.add("acme/Real-GGUF", {"tiny-F32.gguf": gguf.read_bytes()})
+    facts = json.loads(localq("pull", "acme/Real-GGUF", "--dry-run", "--json").out)
+    there = json.loads(localq("fit", str(gguf), "--json").out)
+    assert facts["fit"]["total"] == there["total"] and facts["fit"]["fits"]
+    assert "localq: it fits on this machine" in localq("pull", "acme/Real-GGUF", "--dry-run").err
+
+
+def test_fit_of_what_is_only_on_the_hub(
+    localq: Runner, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_hf(build("llama"), tmp_path / "llama")
+    hub.add("acme/Llama-1M", {p.name: p.read_bytes() for p in folder.iterdir()})
+    there = json.loads(localq("fit", "acme/Llama-1M", "--memory", "24GB", "--json").out)
+    assert there == json.loads(localq("fit", str(folder), "--memory", "24GB", "--json").out)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    result = localq("fit", "acme/Llama-1M")
+    assert result.code == 3 and "Offline mode is on" in result.err and "localq pull acme/Llama-1M" in result.err
+
+
+def test_dry_run_fetches_nothing(localq: Runner, hub: Hub, tmp_path: Path) -> None:
     code, out, err = localq("pull", "acme/Tiny-GGUF:Q8_0", "--dry-run")
     assert code == 0 and out.splitlines()[0].split() == ["file", "size", "here"]
     assert [line.split()[0] for line in out.splitlines()[1:]] == [
         "Q8_0/m-Q8_0-00001-of-00002.gguf", "Q8_0/m-Q8_0-00002-of-00002.gguf"
     ]  # fmt: skip
-    assert "121 B in all, 121 B to fetch" in err and not hub.log
+    assert "121 B in all, 121 B to fetch" in err and not (tmp_path / "hf" / "hub").exists()
     facts = json.loads(localq("pull", "acme/Tiny", "--dry-run", "--json").out)
     assert facts["size"] == facts["to_fetch"] == 50_025 and facts["files"][0]["git_sha1"]
 
