@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from localq.checkpoints.architectures import Architecture
-from localq.checkpoints.architectures._decoder import LAYER, MLP, NORMS, OUTER
-from localq.checkpoints.architectures._mla import QUERIES, embedding
+from localq.checkpoints.architectures._decoder import LAYER, MLP, NORMS, OUTER, embedding
+from localq.checkpoints.architectures._mla import QUERIES
 from localq.checkpoints.architectures._rope import LONG, SHORT, rope_scaling
 from localq.errors import UnsupportedError
 

@@ -13,7 +13,7 @@ def classes() -> tuple[Any, Any]:
 
     class Model(recurrent_gemma.Model):
         def __init__(self, args: Any) -> None:
-            Module.__init__(self)  # type: ignore[no-untyped-call]  # mlx leaves its base class untyped
-            super().__init__(args)
+            Module.__init__(self)
+            super().__init__(args)  # type: ignore[no-untyped-call]  # mlx-lm leaves its classes untyped
 
     return Model, recurrent_gemma.ModelArgs
