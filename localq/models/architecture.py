@@ -21,13 +21,15 @@ from localq.models import corrected
 # never packed, small, and several architectures transpose them after a look at their shape.
 DECODED: dict[str, tuple[str, ...]] = {
     "*": (r"conv\d?d?\.weight$", r"conv_?1d\.weight$"),
-    # 16-bit experts lie transposed with gate and up in alternate columns; their biases alternate in packed files too.
-    "gpt_oss": (r"experts\.(gate_up|down)_proj(_bias)?$",),
+    "gpt_oss": (r"experts\.(gate_up|down)_proj_bias$",),  # gate and up alternate, beside packed experts too
     "rwkv7": (r"\.k_k$", r"\.k_a$", r"g_norm"),
 }
 
 # The same for tensors that are stored edited where they are packed.
-DECODED_FLOATS: dict[str, tuple[str, ...]] = {"baichuan_m1": (r"lm_head\.weight$",)}
+DECODED_FLOATS: dict[str, tuple[str, ...]] = {
+    "baichuan_m1": (r"lm_head\.weight$",),
+    "gpt_oss": (r"experts\.(gate_up|down)_proj$",),  # in 16 bits they lie transposed, gate and up in alternate columns
+}
 
 # Modules whose `weight` an architecture reads as an array (research: a sweep over all of mlx-lm with opaque modules).
 READ_DIRECTLY: dict[str, tuple[str, ...]] = {
@@ -39,6 +41,12 @@ READ_DIRECTLY: dict[str, tuple[str, ...]] = {
     "muse_spark": (r"gate$", r"lm_head$"),
     "seed_oss": (r"embed_tokens$",),
 }
+
+# What sees and hears in multimodal checkpoints, under the names published ones give it
+_TOWERS = re.compile(
+    r"^(model\.)?(vision_tower|vision_model|vision_encoder|vision_embedder|visual|audio_tower|audio_encoder|embed_audio"
+    r"|embed_vision|multi_modal_projector|patch_merger)\."
+)
 
 _COUNTED = re.compile(r"^(num_(hidden_|decoder_)?layers|n_layers?|(num|n)_\w*experts|(?!share_)\w*_layers)$")
 _MEASURED = re.compile(
@@ -119,6 +127,11 @@ def find_classes(config: Mapping[str, Any]) -> tuple[Any, Any]:
             "A newer mlx-lm may (pip install -U mlx-lm); a GGUF of it may run with --engine llama.",
         ) from error
     return classes
+
+
+def left_out(name: str) -> str:
+    """Why a stored tensor is not even looked at, or nothing where it is."""
+    return "it sees or hears; localq runs the text part" if _TOWERS.match(name) else ""
 
 
 def decoded_first(model_type: str, name: str, family: str = "float") -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from localq.checkpoints.base import Checkpoint
 from localq.errors import CheckpointError, LocalqError, UnsupportedError
 from localq.formats.base import PackedTensor
 from localq.kernels import registry
-from localq.models.architecture import build, check_config, decoded_first, read_directly
+from localq.models.architecture import build, check_config, decoded_first, left_out, read_directly
 from localq.models.linear import PackedEmbedding, PackedLinear, PackedMultiLinear, PackedSwitchLinear
 from localq.models.provenance import Ledger, Traced
 from localq.models.report import report
@@ -51,8 +52,9 @@ def load_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> tuple[M
     check_config(config, checkpoint.specs)
     model = build(config)
     load = _Load(model, str(config["model_type"]), dtype or _activation_dtype(checkpoint), Ledger())
-    given = load.sanitized(checkpoint)
-    idle = load.drop_zero_biases(given, checkpoint)
+    towers = {name: why for name in checkpoint if (why := left_out(name))}
+    given = load.sanitized(checkpoint, [name for name in checkpoint if name not in towers])
+    idle = {**towers, **load.dropped(given), **load.drop_zero_biases(given, checkpoint)}
     load.check(given)
     dense = load.place(given)
     model.report = report(model, dense, {**checkpoint.unused, **idle})
@@ -84,9 +86,9 @@ class _Load:
     dtype: mx.Dtype
     ledger: Ledger
 
-    def sanitized(self, checkpoint: Checkpoint) -> Given:
+    def sanitized(self, checkpoint: Checkpoint, names: Iterable[str]) -> Given:
         """Parameter path -> rows it is made of, or its values where it has one axis or was declared dense."""
-        shown = _whole({name: self._show(name, checkpoint[name]) for name in checkpoint})
+        shown = _whole({name: self._show(name, checkpoint[name]) for name in names})
         sanitize = getattr(self.model, "sanitize", None)
         if sanitize is not None:
             try:
@@ -103,6 +105,15 @@ class _Load:
             path = name if name in wanted or f"{name}.weight" not in wanted else f"{name}.weight"
             given[path] = self._read_back(path, value)
         return given
+
+    def dropped(self, given: Given) -> dict[str, str]:
+        """Matrices that the architecture's own `sanitize` left out (blocks that predict further tokens and the like)."""
+        used = {
+            name for value in given.values() if isinstance(value, Traced) for name in self.ledger.sources(value.rows)
+        }
+        return {
+            name: f"mlx-lm's '{self.model_type}' has no use for it" for name in self.ledger.names if name not in used
+        }
 
     def _show(self, name: str, t: PackedTensor) -> mx.array:
         if len(t.shape) < 2 or decoded_first(self.model_type, name, t.format.family):

@@ -88,6 +88,11 @@ class Ledger:
         whole = pieces[0] if len(pieces) == 1 else _joined(pieces)
         return whole if half is None else _half(whole, half)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of all tensors entered."""
+        return list(dict.fromkeys(name for name, *_ in self._matrices))
+
     def sources(self, rows: Rows) -> list[str]:
         """Names of the tensors these rows come from."""
         return list(dict.fromkeys(self._matrices[i][0] for i in np.unique(self._places(rows))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -43,7 +44,7 @@ class LoadReport:
             + (f" (largest error {row.error:.2g} quantisation steps)" if row.error else "")
             for row in self.rows
         ]
-        return said + ([f"{len(self.unused)} stored arrays are not needed"] if self.unused else [])
+        return said + [f"{count} stored arrays left out: {why}" for why, count in Counter(self.unused.values()).items()]
 
 
 def report(model: Module, dense: Iterable[str], unused: Mapping[str, str]) -> LoadReport:

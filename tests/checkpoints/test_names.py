@@ -269,14 +269,14 @@ def test_hostile_names_cannot_flood_or_fool_a_terminal(tmp_path: Path) -> None:
 
 def test_an_unsupported_architecture_is_named_with_those_supported(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
-    writer = gguf.GGUFWriter(str(path), "starcoder2")
+    writer = gguf.GGUFWriter(str(path), "frobnet")
     writer.add_tensor("token_embd.weight", np.ones((4, 4), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     reason = GGUFCheckpoint(path).unsupported
-    assert "'starcoder2'" in reason and all(stem in reason for stem in SUPPORTED)
+    assert "'frobnet'" in reason and all(stem in reason for stem in SUPPORTED)
 
 
 # Half a step of an 8-bit code and the rounding of its fp16 scale; half a step of fp16. As a share of the largest weight
