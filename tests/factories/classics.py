@@ -116,6 +116,22 @@ def _llama3_factors(c: Config) -> Weights:
 _LAYER_NORM: Config = {"rms_norm_eps": GONE, "layer_norm_eps": 1e-5}
 ROUGH_GELU = 5e-3  # ggml looks GELU up in a table of float16
 
+# The activation's numbers in layer i
+_XIELU = {
+    "alpha_p": lambda i: 0.25 + 0.5 * i,
+    "alpha_n": lambda i: -0.5 + 0.25 * i,
+    "beta": lambda i: 0.5,
+    "eps": lambda i: -0.0009765625,
+}
+
+
+def _xielu_numbers(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]]:
+    *_, layer, _mlp, module, number = ("", "", "", *name.split("."))
+    if module == "act_fn":
+        value = _XIELU[number](int(layer))
+        w = np.array([value] if number.startswith("alpha") else value, np.float32)
+    yield name, w
+
 
 CASES: dict[str, Case] = {
     "gemma": Case(
@@ -233,5 +249,27 @@ CASES: dict[str, Case] = {
             "rms_norm_eps": 1.5625e-07,
         },
         lambda c: {"rope.dimension_count": 32, "attention.key_length": None, "attention.value_length": None},
+    ),
+    "apertus": Case(
+        "apertus",
+        {
+            "model_type": "apertus",
+            "mlp_bias": False,
+            "post_norm": False,
+            "qk_norm": True,
+            "rope_theta": 500000.0,
+            "rope_scaling": _LLAMA3,
+            "hidden_act": "xielu",
+        },
+        lambda c: {
+            "rope.dimension_count": 64,
+            **{
+                f"xielu.{number}": [value(i) for i in range(c["num_hidden_layers"])] for number, value in _XIELU.items()
+            },
+        },
+        lambda c, name, w: [] if ".act_fn." in name else [(name, w)],
+        hugging_face=_xielu_numbers,
+        extra=_llama3_factors,
+        shown=lambda c, name, w: [] if ".act_fn." in name else [(name, w)],
     ),
 }

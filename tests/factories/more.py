@@ -116,7 +116,7 @@ def _shapes(config: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def _draw(rng: np.random.Generator, path: str, shape: tuple[int, ...]) -> Array:
     w = rng.standard_normal(shape, dtype=np.float32)
-    if len(shape) == 1:
+    if len(shape) <= 1:
         rounded = np.round(np.float32(102.4) * w) / np.float32(1024)  # so that gemma's "+ 1" loses nothing
         return np.asarray(rounded + np.float32(path.endswith("weight")), np.float32)
     if re.search(r"embed_tokens|wte|wpe|embed_in|word_embed|tok_embeddings", path):
@@ -262,7 +262,7 @@ def save(model: TinyModel, case: Case, path: Path, stored: dict[str, Any]) -> Pa
     writer.add_name("tiny")
     for key, value in {**common_keys(model.config), **case.keys(model.config)}.items():
         if value is not None:
-            _put(writer, f"{case.gguf}.{key}", value)
+            _put(writer, key if key.startswith("xielu.") else f"{case.gguf}.{key}", value)
     add_vocabulary(writer, model.tokens)
     writer.add_quantization_version(2)
     for name, (kind, shape, data) in stored.items():
@@ -292,6 +292,6 @@ def write_folder(model: TinyModel, folder: Path) -> Path:
     from safetensors.numpy import save_file
 
     start_folder(model, folder, {})
-    save_file({n: np.ascontiguousarray(w) for n, w in model.weights.items()}, folder / "model.safetensors")
+    save_file({n: np.array(w, order="C") for n, w in model.weights.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(model.config))
     return folder
