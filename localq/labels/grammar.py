@@ -108,6 +108,8 @@ class _Reader:
 
     def _family(self, i: int) -> int:
         """A known family, with its version where that is attached or follows."""
+        if i == 0 and len(self.words) > 2 and "".join(self.words[:2]) in MAKERS:
+            return self._take(0, 2, "maker", "")
         named = _known_family(self.words, i)
         if not named:
             return 0
@@ -162,8 +164,10 @@ class _Reader:
     def _facts(self, i: int, kind: str, taken: int, facts: dict[str, Any]) -> int:
         if kind == "scheme":
             return self._scheme(i, taken, facts)
-        if kind == "size" and self._is_context(facts):
+        if kind == "size" and self._is_context(facts) and self.facts.get("family") != "OLMoE":
             return self._take(i, taken, "context", self.words[i])
+        if self.facts.get("family") == "OLMoE" and "parameters" in facts and "parameters" in self.facts:
+            self.facts["active_parameters"] = self.facts.pop("parameters")  # OLMoE-1B-7B: 1B of 7B at a time
         for key, value in facts.items():
             self.facts.setdefault(key, value)
         return self._take(i, taken, kind, "-".join(str(v) for v in facts.values()))

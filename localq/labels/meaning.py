@@ -45,7 +45,7 @@ def _containers(facts: Facts) -> None:
     found = facts.get("containers", [])
     organisation = str(facts.get("organisation", "")).lower()
     if found:
-        facts["container"] = found[0]
+        facts["container"] = "gguf" if "gguf" in found else found[0]  # ggml-model-q4_0.gguf
     elif organisation in HOUSE_CONTAINERS:
         facts["container"] = HOUSE_CONTAINERS[organisation]
     if organisation in HOUSE_METHODS:
@@ -62,6 +62,7 @@ def _schemes(facts: Facts, notes: list[str]) -> None:
         return
     ggml = [s for s in packed if s.get("container") == "gguf"]
     packed = ggml or packed
+    packed.sort(key=lambda s: s["scheme"].endswith("bit"))  # 4bit-mxfp4: what says more comes first
     if not packed:
         return
     merged: Facts = {}

@@ -117,10 +117,10 @@ def _counts_bits(words: Words, i: int) -> bool:
 
 def shard_at(words: Words, i: int) -> Found:
     """00002-of-00003, part1of3."""
-    if i + 2 < len(words) and words[i + 1] == "of" and re.fullmatch(r"[0-9]{1,5}", words[i]):
-        total = re.fullmatch(r"[0-9]{1,5}", words[i + 2])
+    if i + 2 < len(words) and words[i + 1] == "of" and re.fullmatch(r"[0-9]{3,5}", words[i]):
+        total = re.fullmatch(r"[0-9]{3,5}", words[i + 2])
         return _shard(3, words[i], total[0]) if total else None
-    glued = re.fullmatch(r"(?:part)?([0-9]{1,5})of([0-9]{1,5})", words[i]) if len(words[i]) < 20 else None
+    glued = re.fullmatch(r"part([0-9]{1,5})of([0-9]{1,5})", words[i]) if len(words[i]) < 20 else None
     return _shard(1, glued[1], glued[2]) if glued else None
 
 

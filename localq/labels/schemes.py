@@ -227,10 +227,14 @@ def _bits(words: Words, i: int) -> Found:
 def _per_weight(words: Words, i: int) -> Found:
     """4.65bpw; 1.58 and b1.58."""
     found = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,4})?)bpw", words[i])
+    apart = re.fullmatch(r"[0-9]{1,2}bpw", _word(words, i + 1)) if re.fullmatch(r"[1-8]", words[i]) else None
+    if apart:  # 6_0bpw
+        return 2, {"scheme": f"{words[i]}.{apart[0]}", "weight_bits": number(f"{words[i]}.{apart[0][:-3]}")}
     if found:
         return 1, {"scheme": f"{found[1]}bpw", "weight_bits": number(found[1])}
-    if words[i] in ("1.58", "b1.58"):
-        return 1, {"scheme": "1.58bit", "weight_bits": 1.58, "number_format": "ternary"}
+    apart_too = words[i] == "b1" and _word(words, i + 1) == "58"
+    if words[i] in ("1.58", "b1.58") or apart_too:
+        return 1 + apart_too, {"scheme": "1.58bit", "weight_bits": 1.58, "number_format": "ternary"}
     return None
 
 

@@ -12,10 +12,10 @@ FAMILIES = {
         "ChatGLM CodeGeeX Kimi Moonlight MiniMax gpt-oss GPT-2 GPT-J GPT-NeoX SmolLM SmolVLM OLMo OLMoE Tulu "
         "Molmo Granite Falcon Yi InternLM InternVL EXAONE ERNIE Hunyuan Nemotron Minitron Command-R Command-A Aya "
         "Jamba Mamba RWKV StarCoder SantaCoder StableLM StableCode Vicuna Alpaca Guanaco Koala Zephyr Hermes "
-        "OpenHermes Dolphin Samantha WizardLM WizardCoder WizardMath WizardVicuna Orca OpenOrca OpenChat Platypus "
+        "OpenHermes Dolphin Samantha WizardLM WizardCoder WizardMath Wizard-Vicuna Orca OpenOrca OpenChat Platypus "
         "SOLAR Baichuan MiniCPM BLOOM BLOOMZ OPT Pythia MPT DBRX Arctic BitNet Seed-OSS LFM Ling Ring Apertus "
         "EuroLLM Teuken Salamandra Skywork TeleChat Step MiMo LongCat Grok Cogito Aquila XVERSE Deci Starling "
-        "NeuralChat Airoboros Nous-Hermes Capybara Goliath Miqu MythoMax MythoMist Noromaid Euryale Stheno "
+        "Neural-Chat Airoboros Nous-Hermes Capybara Goliath Miqu MythoMax MythoMist Noromaid Euryale Stheno "
         "Lumimaid Rocinante Cydonia Behemoth Magnum Fimbulvetr Psyfighter Xwin TigerBot Orion Bagel Jan Apriel "
         "Reka Trinity Afmoe AFM Bielik PLLuM Sarvam Airavata Sailor SeaLLM SEA-LION Typhoon OpenThinker "
         "OpenCodeReasoner AceReason AceMath DeepCoder DeepScaleR DeepHermes Skyfall Anubis Valkyrie "
@@ -43,7 +43,8 @@ MAKERS = frozenset(
     "thedrummer ai21 ai21labs lgaiexaone lgai coherelabs cohereforai c4ai ibm allenai huggingfacetb facebook stepfun "
     "bytedance bytedanceseed inclusionai liquidai arceeai primeintellect servicenow opengvlab openbmb swissai agentica "
     "cognitivecomputations eva unsloth ggml huihui tiiuae stabilityai nvidias soob3123 mlabonne sao10k anthracite "
-    "bartowski thebloke intel amd redhatai neuralmagic lmstudio xiaomimimo kwaipilot rekaai jetbrains".split()
+    "bartowski thebloke intel amd redhatai neuralmagic lmstudio xiaomimimo kwaipilot rekaai jetbrains openthoughts "
+    "deepseekai".split()
 )
 
 VARIANTS = {
@@ -64,7 +65,8 @@ METHODS = {
 
 CONTAINERS = {
     "gguf": "gguf", "ggufs": "gguf", "mlx": "mlx", "exl2": "exl2", "exl3": "exl3", "exllamav2": "exl2",
-    "exllamav3": "exl3", "ggml": "ggml", "onnx": "onnx", "openvino": "openvino", "ov": "openvino", "mlc": "mlc",
+    "exllamav3": "exl3", "ggml": "ggml", "ggmlv3": "ggml", "onnx": "onnx", "openvino": "openvino",
+    "ov": "openvino", "mlc": "mlc",
     "litert": "litert", "tflite": "litert", "coreml": "coreml", "mnn": "mnn", "rkllm": "rkllm",
     "executorch": "executorch", "safetensors": "safetensors",
 }  # fmt: skip
@@ -125,7 +127,9 @@ PLAIN = {
     "long": "a long context", "context": "a context", "ctx": "a context", "pure": "one format for all tensors",
     "ocr": "it reads text in images", "h": "a hybrid line: attention and state-space layers",
     "smol": "smaller than the recipe of that name", "attn": "attention", "tokens": "trained on that many",
-    "reap": "experts pruned",
+    "reap": "experts pruned", "vocab": "a vocabulary without weights",
+    "bpe": "a kind of tokenizer", "python": "trained for Python", "qlora": "tuned through adapters on 4-bit weights",
+    "rtn": "rounded to nearest", "bin": "a file of weights",
     "1g": "one scale per row", "inc": "made with Intel's Neural Compressor",
     "pv": "tuned after quantising", "agentic": "a use", "rag": "a use",
     "and": "and", "with": "with", "for": "for", "from": "from", "the": "the",
