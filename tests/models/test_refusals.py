@@ -119,5 +119,6 @@ def test_weights_an_architecture_transposes_are_refused_by_name(tmp_path, monkey
     """
     monkeypatch.setattr(architecture.corrected, "find", lambda model_type: None)
     monkeypatch.setitem(architecture.DECODED, "gpt_oss", ())
+    monkeypatch.setitem(architecture.DECODED_FLOATS, "gpt_oss", ())
     message = _refusal(write_hf(build("gpt_oss"), tmp_path / "m"))
     assert "experts" in message
