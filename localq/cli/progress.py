@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -18,7 +19,8 @@ class Progress:
     def __init__(self, total: int, out: Output) -> None:
         self.total, self.out = total, out
         self.done = 0
-        self.shown = sys.stderr.isatty() and not out.quiet
+        silenced = (os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS") or "").upper() in ("1", "ON", "YES", "TRUE")
+        self.shown = sys.stderr.isatty() and not out.quiet and not silenced
         self._lock = threading.Lock()
         self._points = [(time.monotonic(), 0)]
 

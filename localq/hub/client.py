@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from localq.errors import LocalqError
+from localq.errors import LocalqError, UsageError
 from localq.hub import failures
 from localq.hub.failures import Subject
 
@@ -25,8 +25,15 @@ _AGAIN = (408, 429, 500, 502, 503, 504)
 
 
 def endpoint() -> str:
-    """Where the hub is: HF_ENDPOINT, else huggingface.co."""
-    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    """Where the hub is: HF_ENDPOINT, else huggingface.co.
+
+    Raises:
+        UsageError: HF_ENDPOINT is no address.
+    """
+    address = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d+)?(/[\w./~%-]*)?", address):
+        raise UsageError(f"HF_ENDPOINT is '{address}', which is no address.", "It looks like https://huggingface.co")
+    return address
 
 
 def is_offline() -> bool:
@@ -49,6 +56,23 @@ def get_json(path: str, params: dict[str, Any] | None, subject: Subject) -> tupl
     import json
 
     url = urljoin(endpoint() + "/", path.lstrip("/"))
+    for pause in (*PAUSES, None):
+        try:
+            body, following = _body(url, params, subject)
+            break
+        except broken() as error:
+            if pause is None:
+                raise failures.unreachable(error, _host(url)) from error
+            time.sleep(pause)
+    try:
+        return json.loads(body), following
+    except (ValueError, RecursionError):
+        hint = "Check HF_ENDPOINT, and whether a proxy or a login page stands in between."
+        raise LocalqError(f"{_host(url)} does not answer like the hub (no JSON).", hint) from None
+
+
+def _body(url: str, params: dict[str, Any] | None, subject: Subject) -> tuple[bytes, str]:
+    """A whole answer, and the address its `Link` header calls the next one."""
     with stream(url, subject, params=params) as response:
         body = bytearray()
         for chunk in response.iter_bytes():
@@ -56,12 +80,7 @@ def get_json(path: str, params: dict[str, Any] | None, subject: Subject) -> tupl
             if len(body) > MAX_JSON:
                 raise LocalqError(f"The hub's answer about '{subject.repo}' is longer than {MAX_JSON} bytes.")
         following = response.links.get("next", {}).get("url", "")
-        asked = str(response.request.url)
-    try:
-        return json.loads(body), urljoin(asked, following) if following else ""
-    except (ValueError, RecursionError):
-        hint = "Check HF_ENDPOINT, and whether a proxy or a login page stands in between."
-        raise LocalqError(f"{_host(url)} does not answer like the hub (no JSON).", hint) from None
+        return bytes(body), urljoin(str(response.request.url), following) if following else ""
 
 
 def pages(path: str, params: dict[str, Any] | None, subject: Subject) -> Iterator[Any]:
@@ -105,7 +124,8 @@ def _answer(
             request = _session().stream("GET", url, headers=headers, params=params, timeout=_timeout())
             response = stack.enter_context(request)
         except broken() as error:
-            if pause is None or failures.is_tls(error):
+            dead = type(error).__name__ == "ConnectError" and pause != PAUSES[0]  # one more try is enough
+            if pause is None or dead or failures.is_tls(error):
                 raise failures.unreachable(error, _host(url)) from error
             time.sleep(pause)
             continue
@@ -157,7 +177,7 @@ def broken() -> tuple[type[Exception], ...]:
     import importlib
 
     library = importlib.import_module(type(_session()).__module__.partition(".")[0])  # httpx, or its later name
-    return (library.RequestError, library.StreamError, ConnectionError, TimeoutError)
+    return (library.RequestError, library.StreamError, library.InvalidURL, ConnectionError, TimeoutError)
 
 
 def _session() -> Any:

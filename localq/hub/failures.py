@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from localq.errors import DoesNotFitError, LocalqError, NotFoundError
 
-LOGIN = "Log in with 'hf auth login', or set HF_TOKEN."
+LOGIN = "log in with 'hf auth login', or set HF_TOKEN."
 
 
 class UnreachableError(LocalqError):
@@ -74,7 +74,7 @@ def _missing(subject: Subject) -> MissingRepoError:
             f"The hub has no repository '{subject.repo}' that the token in use may see.", "Check the spelling."
         )
     return MissingRepoError(
-        f"The hub has no public repository '{subject.repo}'.", f"Check the spelling; if it is private: {LOGIN}"
+        f"The hub has no public repository '{subject.repo}'.", f"Check the spelling; if it is private, {LOGIN}"
     )
 
 

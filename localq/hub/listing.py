@@ -120,7 +120,7 @@ def search(words: str, author: str = "", limit: int = 50) -> list[Found]:
     Raises:
         LocalqError: the hub refuses or cannot be reached.
     """
-    params = {"search": words, "sort": "downloads", "direction": "-1", "limit": str(limit)}
+    params = {"search": words, "sort": "downloads", "limit": str(limit)}
     if author:
         params = {key: value for key, value in {**params, "author": author}.items() if value}
     items, _ = client.get_json("/api/models", params, Subject(words))

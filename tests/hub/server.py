@@ -105,7 +105,7 @@ class Hub:
     def spent(self, path: str) -> Trouble | None:
         """The trouble of a path, counted."""
         with self._lock:
-            known = [self.trouble.get(path), self.trouble.get("*") if path != "api" else None]
+            known = [self.trouble.get(path), self.trouble.get("*") if path not in ("api", "json") else None]
             trouble = next((t for t in known if t is not None and t.times > 0), None)
             if trouble is None:
                 return None
@@ -139,13 +139,17 @@ def _handler(hub: Hub, part: str) -> type[BaseHTTPRequestHandler]:
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command == "GET":
+                self.wfile.write(body)
 
         def _refuse(self, status: int, code: str = "", said: str = "", **headers: str) -> None:
             names = {"X_Error_Code": code, "X_Error_Message": said}
@@ -208,7 +212,16 @@ def _handler(hub: Hub, part: str) -> type[BaseHTTPRequestHandler]:
             self._json(items[: int(query.get("limit", "50"))])
 
         def _json(self, value: Any, **headers: str) -> None:
-            self._answer(200, json.dumps(hub.wrap(value)).encode(), Content_Type="application/json", **headers)
+            body = json.dumps(hub.wrap(value)).encode()
+            trouble = hub.spent("json")
+            if trouble is not None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[: len(body) // 2])
+                self.close_connection = True
+                return
+            self._answer(200, body, Content_Type="application/json", **headers)
 
         def _repo(self, name: str) -> Repo | None:
             """The repository if the token may see it; else the hub's refusal is sent."""
@@ -269,7 +282,8 @@ def _handler(hub: Hub, part: str) -> type[BaseHTTPRequestHandler]:
                 self.send_header(key.replace("_", "-"), value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self._body(path, start, body, trouble)
+            if self.command == "GET":
+                self._body(path, start, body, trouble)
 
         def _body(self, path: str, start: int, body: bytes, trouble: Trouble) -> None:
             entry, count = len(hub.log), 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,30 @@ def test_a_pull_is_what_huggingface_hub_would_have_made(hub: Hub, tiny: Repo, tm
     blob = os.readlink(where / BIG)
     assert not os.path.isabs(blob) and blob.endswith(hashlib.sha256(tiny.files[BIG]).hexdigest())
     assert resolve("acme/Tiny") == str(where)
+
+
+def test_huggingface_hub_makes_the_same_cache_from_this_server(hub: Hub, tiny: Repo, tmp_path: Path) -> None:
+    """Oracle, in a process of its own: its client accepts the server, and writes the same names, links and bytes."""
+    code = (
+        "from huggingface_hub import snapshot_download as s, HfApi\n"
+        f"s('acme/Tiny', cache_dir={str(tmp_path / 'theirs')!r}, allow_patterns=['*.json', '*.safetensors'])\n"
+        "print([m.id for m in HfApi().list_models(search='tiny', sort='downloads')])"
+    )
+    environment = {**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == "['acme/Tiny']", done.stderr
+    get("acme/Tiny")
+    ours, theirs = (_tree(tmp_path / where / "models--acme--Tiny") for where in ("hf/hub", "theirs"))
+    assert ours == {path: what for path, what in theirs.items() if path.split("/")[0] in ("blobs", "snapshots", "refs")}
+
+
+def _tree(folder: Path) -> dict[str, bytes | str]:
+    """Every name below a folder with its bytes, or where its link leads."""
+    return {
+        str(p.relative_to(folder)): os.readlink(p) if p.is_symlink() else p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_symlink() or p.is_file()
+    }
 
 
 def test_a_second_pull_fetches_nothing(hub: Hub, tiny: Repo) -> None:
@@ -261,7 +287,7 @@ def test_equal_files_are_fetched_once(hub: Hub) -> None:
 
 
 REFUSALS = {
-    "missing": (MissingRepoError, 3, "no public repository 'acme/None'.*if it is private"),
+    "missing": (MissingRepoError, 3, "no public repository 'acme/None'.*if it is private, log in"),
     "gated": (LocalqError, 1, "'acme/Tiny' is gated: its licence must be accepted first, at https.*hf auth login"),
     "private": (MissingRepoError, 3, "no public repository 'acme/Tiny'"),
     "bad token": (LocalqError, 1, "does not accept the token in use"),
@@ -310,6 +336,20 @@ def test_gated_with_a_token_says_who_has_no_access(hub: Hub, tiny: Repo, monkeyp
     tiny.gated = True
     with pytest.raises(LocalqError, match="the account of the token in use has no access"):
         get("acme/Tiny")
+
+
+def test_a_listing_cut_in_the_middle_is_asked_for_again(hub: Hub, tiny: Repo) -> None:
+    hub.trouble["json"] = Trouble(times=3)
+    assert get("acme/Tiny").is_dir()
+    hub.trouble["json"] = Trouble()
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        plan("acme/Tiny")
+
+
+def test_an_address_that_is_none(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://[nonsense")
+    with pytest.raises(LocalqError, match="HF_ENDPOINT is 'http://.nonsense', which is no address"):
+        plan("acme/Tiny")
 
 
 def test_a_short_rate_limit_is_waited_for(hub: Hub, tiny: Repo) -> None:
