@@ -1,4 +1,4 @@
-"""How long localq takes to start, as a ratio to `python -c pass`: --help at most 3x, explain of a GGUF at most 6x.
+"""How long localq takes to start, as a ratio to `python -c pass`: --help at most 3x, explain of a label or a GGUF 6x.
 
 Minimum of interleaved runs, so that a busy machine slows all of them alike. Exit code 1 when a limit is broken.
 """
@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-LIMITS = {"localq --help": 3.0, "localq explain file.gguf": 6.0}
+LABEL = "Qwen3.6-32B-Instruct-AWQ"
+LIMITS = {"localq --help": 3.0, "localq explain LABEL": 6.0, "localq explain file.gguf": 6.0}
 ROUNDS = 30
 
 
@@ -23,6 +24,7 @@ def main() -> int:
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "localq --help": [sys.executable, "-c", script, "--help"],
+            "localq explain LABEL": [sys.executable, "-c", script, "explain", LABEL],
             "localq explain file.gguf": [sys.executable, "-c", script, "explain", str(file)],
         }
         best = dict.fromkeys(commands, float("inf"))

@@ -1,4 +1,4 @@
-"""The grammar of names against a table of real ones, written down by hand, and against names nobody would write."""
+"""The grammar of names against a table of real ones, read over by hand, and against names nobody would write."""
 
 from __future__ import annotations
 
