@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "list": ("localq.cli.list", "the models that are here, whichever program brought them"),
     "rm": ("localq.cli.rm", "remove a model and the bytes nothing else uses"),
     "fit": ("localq.cli.fit", "will it run here, how fast; the arithmetic shown"),
+    "choose": ("localq.cli.choose", "which build of a model to take for this memory and task"),
     "formats": ("localq.cli.formats", "the formats localq knows, and how each runs"),
     "bench": ("localq.cli.bench", "speed, memory, and share of what the memory allows"),
     "doctor": ("localq.cli.doctor", "what is installed, what is wrong, and the command that mends it"),

@@ -5,7 +5,9 @@ Nothing but listings and one config.json is downloaded.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from localq.errors import LocalqError, NotFoundError
@@ -38,12 +40,14 @@ def _variant(label: Label) -> str:
     return "instruct" if word in ("instruct", "it", "chat") else word
 
 
-def words_for(label: Label) -> str:
-    """What to search the hub for: family, version and size, as repositories spell them."""
-    from localq.labels.label import short
+_MODEL_PIECES = ("family", "version", "base", "size", "word")
 
-    model = f"{label.family or ''}{label.version or ''}".strip()
-    return " ".join(word for word in (model, short(label.parameters)) if word)
+
+def words_for(label: Label) -> str:
+    """What to search the hub for: the parts of the name that say which model, as they were written."""
+    if label.family is None:
+        return ""
+    return " ".join(piece.text for piece in label.pieces if piece.kind in _MODEL_PIECES)
 
 
 def from_hub(asked: Label, search: Callable[[str], Iterable[Found]], listing: Callable[[str], Listing]) -> list[Offer]:
@@ -92,8 +96,6 @@ def _main_weights(files: list[RemoteFile]) -> int:
 
 def _merged(repo: str, file: str) -> Label:
     """A GGUF's name read, with what only its repository's name says (size, variant, imatrix) added."""
-    from dataclasses import fields, replace
-
     inner, outer = read_label(file.rsplit("/", 1)[-1] + ".gguf"), read_label(repo)
     missing = {
         f.name: getattr(outer, f.name)
@@ -103,19 +105,50 @@ def _merged(repo: str, file: str) -> Label:
     return replace(inner, **missing)
 
 
-def config_of(offers: Iterable[Offer], read: Callable[[str], Mapping[str, Any] | None]) -> Mapping[str, Any]:
-    """The config.json of the first build that has one; all builds of a model have the same sizes.
+def named(ref: str, label: Label) -> Offer | None:
+    """The one build that a path or `demo` names, None for the name of a model."""
+    if ref != "demo" and not os.path.exists(ref):
+        return None
+    from localq.checkpoints import open_checkpoint
+    from localq.hub.refs import resolve
+
+    with open_checkpoint(resolve(ref)) as checkpoint:
+        known = label if label.parameters else replace(label, parameters=checkpoint.parameters)
+        return Offer(ref, known, checkpoint.nbytes, True)
+
+
+def from_here(asked: Label) -> list[Offer]:
+    """Builds of the model on this machine, whichever program brought them."""
+    from localq.hub.catalog import installed
+
+    offers = []
+    for entry in installed():
+        label = read_label(entry.ref)
+        if entry.container != "unfinished" and same_model(asked, label):
+            nbytes = sum(
+                os.path.getsize(f) for f in entry.files if f.endswith((".gguf", ".safetensors")) or "." not in f
+            )
+            offers.append(Offer(entry.ref, label, nbytes or entry.size, True))
+    return offers
+
+
+def merged(here: list[Offer], there: list[Offer]) -> list[Offer]:
+    """Both, a build that is in both once: as it is here."""
+    mine = {offer.ref.lower() for offer in here}
+    return here + [offer for offer in there if offer.ref.lower() not in mine]
+
+
+def config_of(offers: Iterable[Offer], read: Callable[[Offer], Mapping[str, Any] | None]) -> Mapping[str, Any]:
+    """The config of the first build that has one; all builds of a model have the same sizes.
 
     Raises:
         NotFoundError: none has one.
     """
-    for repo in dict.fromkeys(offer.ref.partition(":")[0] for offer in offers):
+    for offer in sorted(offers, key=lambda o: (not o.here, o.label.container == "gguf", -o.downloads)):
         try:
-            config = read(repo)
+            config = read(offer)
         except LocalqError:
             continue
         if config and config.get("model_type"):
             return config
-    raise NotFoundError(
-        "None of the builds has a config.json, so their caches cannot be counted.", "localq fit MODEL:LABEL"
-    )
+    raise NotFoundError("None of the builds has a config, so their caches cannot be counted.", "localq fit MODEL:LABEL")
