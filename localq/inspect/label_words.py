@@ -99,6 +99,8 @@ def packing_rows(label: Label) -> list[Row]:
     if card is None:
         return []
     what = card.what
+    if label.method == "qat":  # what was measured of converted models, and what is said of them, is not true of these
+        card = card._replace(quality=(), made="trained for this grid, then rounded to it", who="", instead="")
     if label.weight_bits is None and label.method:
         what = what.replace("of 4 bits", "(of 4 bits as a rule; the name does not say)")
     rows = [

@@ -58,7 +58,7 @@ def test_every_verb_has_help_and_the_common_options(verb: str, capsys: pytest.Ca
         (["run", "demo", "hi", "--raw", "--system", "x"], 2, "--raw and --system exclude each other."),
         (["run", "no/such-model", "hi"], 3, "localq pull no/such-model"),
         (["run", "/no/such/file.gguf", "hi"], 3, "There is no folder '/no/such'"),
-        (["explain", "Qwen3.6-32B-Instruct-AWQ"], 3, "does not read labels yet"),
+        (["explain", "nosuchthing"], 3, "no label localq can read"),
         (["chat", "/no/such/folder"], 3, "There is no folder '/no/such'"),
         (["bench", "./none.gguf"], 3, "There is no './none.gguf'"),
     ],

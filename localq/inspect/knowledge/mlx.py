@@ -21,7 +21,7 @@ def card(bits: int, group: int | None) -> Card | None:
         return None
     quality: tuple[Figure, ...] = ()
     if bits in _MMLU:
-        words = f"Qwen3-4B on MMLU-Pro: {_MMLU[16]} in bf16, {_MMLU[bits]} in {bits} bits"
+        words = f"Qwen3-4B on MMLU-Pro: {_MMLU[16]} in bf16, {_MMLU[bits]} in {bits} bits by rounding"
         quality = (Figure(words, "mlx-lm, BENCHMARKS.md"),)
     usual = "" if group else " (groups of 64, mlx-lm's default: the name gives none)"
     return Card(

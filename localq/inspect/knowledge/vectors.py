@@ -10,7 +10,11 @@ CARDS = {
         activations="16 bits",
         engines="transformers (aqlm), vLLM",
         made="hours to weeks: about 720 A100-hours for 70B",
-        quality=(Figure("Llama-2-7B in 2 bits (1x16), WikiText-2: 5.92, where 4 bits have 5.21", "arXiv 2401.06118"),),
+        quality=(
+            Figure(
+                "Llama-2-7B in 2 bits (1x16), WikiText-2: 5.92, after PV tuning 5.68", "arXiv 2401.06118, 2405.14852"
+            ),
+        ),
         who="who must fit a large model into 2 bits on NVIDIA",
         instead="exl3 at the same bits; a smaller model in 4 bits",
     ),
