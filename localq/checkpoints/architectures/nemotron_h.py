@@ -54,7 +54,8 @@ def _config(keys: ModelKeys) -> dict[str, Any]:
     epsilon = keys.number("attention.layer_norm_rms_epsilon", keys.number("attention.layer_norm_epsilon", 1e-5))
     keys.value("attention.layer_norm_epsilon")
     widths = whole_numbers(keys, "feed_forward_length", keys.layers)
-    keys.value("rope.dimension_count")  # written by the converter; the attention knows no positions
+    for unused in ("rope.dimension_count", "rope.freq_base"):  # written by the converter; there is no rope
+        keys.value(unused)
     return {
         "vocab_size": vocab,
         "hidden_size": hidden,
