@@ -1,11 +1,12 @@
 """bnb_<nf4|fp4>_g<block>[_double]: bitsandbytes' 4-bit codebooks; weight = quant_map[code] * absmax[block].
 
 Blocks of `blocksize` (64) weights run over the matrix read row by row. `weight` holds two codes a byte, the HIGH
-nibble first, flat: uint8 `[out * in / 2, 1]`, or the same bytes as another dtype (`bnb_4bit_quant_storage`). Beside it:
+nibble first, flat: uint8 `[out * in / 2, 1]`, or the same bytes as another dtype (`bnb_4bit_quant_storage`). Beside
+it:
 
     weight.absmax                                  float32 `[blocks]`; with double quantisation uint8, then
                                                    absmax = nested_quant_map[byte] * nested_absmax[i // 256] + offset
-    weight.quant_map                               float32 `[16]`, the code table (nf4 and fp4 differ, neither is sorted)
+    weight.quant_map                               float32 `[16]`, the code table, another for nf4 than for fp4
     weight.nested_absmax, weight.nested_quant_map  float32 `[blocks / 256]` and `[256]`
     weight.quant_state.bitsandbytes__nf4 (or fp4)  uint8, JSON: shape, blocksize, nested_offset, ...
 
@@ -124,8 +125,8 @@ class BNB4Bit(
             return None
         if len(found) > 1 or "weight" not in stored or "weight.absmax" not in stored:
             raise CheckpointError(
-                f"A bitsandbytes 4-bit tensor is stored as {', '.join(sorted(stored))}; expected weight, weight.absmax, "
-                f"weight.quant_map and one quant_state."
+                f"A bitsandbytes 4-bit tensor is stored as {', '.join(sorted(stored))}; expected weight, "
+                f"weight.absmax, weight.quant_map and one quant_state."
             )
         said = (quantization or {}).get("bnb_4bit_quant_type")
         if said is not None and said != found[0]:

@@ -1,15 +1,16 @@
 """hqq_<bits>bit_g<group>[_axis0]: Half-Quadratic Quantization; weight = (code - zero) * scale, zero being a float.
 
-The matrix is read row by row and cut anew: for axis 1 as `[out * in / group, group]` with `scale`, `zero` `[rows, 1]`;
-for axis 0 as `[group, out * in / group]` with `[1, columns]`, so that a group is a column of it. `W_q` packs its rows in
-equal blocks, the first block in the highest bits of a byte or int32:
+The matrix is read row by row and cut anew: for axis 1 as `[out * in / group, group]` with `scale`, `zero` `[rows,
+1]`; for axis 0 as `[group, out * in / group]` with `[1, columns]`, so that a group is a column of it. `W_q` packs
+its rows in equal blocks, the first block in the highest bits of a byte or int32:
 
     8bit_u8 (also 5, 6 bits)  4bit_u8  2bit_u8  1bit_u8   1, 2, 4, 8 blocks a byte
     3bit_32                                               10 blocks an int32 (bits 27 to 0), rows padded with zeros
 
-`view_as_float` is a W_q whose bytes were relabelled as a float dtype. The other arrays beside it (HQQLinear.state_dict,
-`encoded_state_dict`) are settings: shape int64 `[2]`, nbits, group_size, axis int32, names as characters, flags uint8.
-Older files with quantised scales or zeros were pickles only. Source: hqq/core/quantize.py, bitpack.py, utils.py, 0.2.8.
+`view_as_float` is a W_q whose bytes were relabelled as a float dtype. The other arrays beside it
+(HQQLinear.state_dict, `encoded_state_dict`) are settings: shape int64 `[2]`, nbits, group_size, axis int32, names as
+characters, flags uint8. Older files with quantised scales or zeros were pickles only. Source: hqq/core/quantize.py,
+bitpack.py, utils.py, 0.2.8.
 """
 
 from __future__ import annotations
@@ -66,8 +67,9 @@ class HQQ(
         packing = packing or _PACKING[bits]
         own = packing == _PACKING[bits]
         stored = _width(packing) + 32 / group
+        kind = f"{'_axis0' * (not axis)}{'' if own else '_bytes'}{f'_in_{viewed}' if viewed else ''}"
         return HQQ.variant(
-            f"hqq_{bits}bit_g{group}{'_axis0' * (not axis)}{'' if own else '_bytes'}{f'_in_{viewed}' if viewed else ''}",
+            f"hqq_{bits}bit_g{group}{kind}",
             bits=bits,
             group_size=group,
             axis=axis,
@@ -194,7 +196,7 @@ class HQQ(
 
     @classmethod
     def packed(cls, codes: Array, scale: Array, zero: Array, shape: tuple[int, ...]) -> PackedTensor:
-        """A tensor of these codes `[out * in / group, group]`: packed as this format, or in bytes where it cannot be."""
+        """A tensor of these codes `[out * in / group, group]`: packed alike, or in bytes where they cannot be."""
         wide, blocks = _PACKED[cls.packing]
         packing = cls.packing if len(codes) % blocks == 0 else "8bit_u8"
         wide, blocks = _PACKED[packing]

@@ -1,9 +1,9 @@
 """quanto_int8 and quanto_float8: optimum-quanto's 8-bit weights; weight = _data * _scale.
 
-`weight._data` int8 or float8 `[out, in]`, `weight._scale` `[out, 1]` in the model's dtype. int4 and int2 are refused by
-name: their codes are stored as rows of groups, `weight._data._data`, without the matrix' shape, which the original takes
-from the model it loads into. Scales of activations lie beside them unused.
-Source: optimum/quanto/tensor/qbytes.py, weights/qbits.py, packed.py, nn/qmodule.py, 0.2.7.
+`weight._data` int8 or float8 `[out, in]`, `weight._scale` `[out, 1]` in the model's dtype. int4 and int2 are refused
+by name: their codes are stored as rows of groups, `weight._data._data`, without the matrix' shape, which the
+original takes from the model it loads into. Scales of activations lie beside them unused. Source:
+optimum/quanto/tensor/qbytes.py, weights/qbits.py, packed.py, nn/qmodule.py, 0.2.7.
 """
 
 from __future__ import annotations

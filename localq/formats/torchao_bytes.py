@@ -1,10 +1,10 @@
 """torchao_int8 and torchao_float8: torchao's tensors in safetensors; weight = (qdata - zero_point) * scale.
 
-`_weight_qdata` int8 or float8 `[out, in]`, `_weight_scale` `[rows, groups]`, for int8 `_weight_zero_point` of that shape
-where it is asymmetric. Scales are spread evenly: `[1, 1]`, `[out, 1]` or `[out, in / group]`. What a tensor is stands in
-the file's header, under its name, as JSON: `_type` Int8Tensor, IntxUnpackedToInt8Tensor (values of fewer bits, one a
-byte) or Float8Tensor. Other types are refused by name: int4 in the order of tiles, or the floats of MX and NVFP4.
-Source: torchao/prototype/safetensors, quantization/quantize_/workflows, 0.18.
+`_weight_qdata` int8 or float8 `[out, in]`, `_weight_scale` `[rows, groups]`, for int8 `_weight_zero_point` of that
+shape where it is asymmetric. Scales are spread evenly: `[1, 1]`, `[out, 1]` or `[out, in / group]`. What a tensor is
+stands in the file's header, under its name, as JSON: `_type` Int8Tensor, IntxUnpackedToInt8Tensor (values of fewer
+bits, one a byte) or Float8Tensor. Other types are refused by name: int4 in the order of tiles, or the floats of MX
+and NVFP4. Source: torchao/prototype/safetensors, quantization/quantize_/workflows, 0.18.
 """
 
 from __future__ import annotations

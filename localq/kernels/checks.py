@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from localq.formats.base import Format, GGMLFormat, PackedTensor
 from localq.kernels import registry
 
-OUT, IN, EXPERTS = 96, 512, 3
+OUT, IN, EXPERTS = 128, 512, 3
 Floats = NDArray[np.float32]
 
 

@@ -1,4 +1,4 @@
-"""A safetensors writer for dtypes that safetensors' numpy side does not have (8-bit floats), from the published layout."""
+"""A safetensors writer, by the published layout, for dtypes that safetensors' numpy side has not: 8-bit floats."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ DAMAGE: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
     "utf-8": ({STATE: np.full(9, 255, np.uint8)}, "not the JSON that was expected"),
     "map nan": ({"weight.quant_map": np.full(16, np.nan, np.float32)}, "nan; expected finite"),
     "nested inf": ({"weight.nested_absmax": np.full(1, np.inf, np.float32)}, "inf; expected finite"),
-    "stranger": ({"W_q": np.zeros(3, np.int32)}, "has no part 'zero'"),
+    "stranger": ({"W_q": np.zeros(3, np.int32)}, "has no part 'W_q'"),
 }
 
 
