@@ -139,6 +139,9 @@ class _Reader:
     def _version(self, i: int) -> int:
         found = version_at(self.words, i)
         named = NAMED_VERSIONS.get(self.facts.get("family", ""), ())
+        if not found and "family" in self.facts and "version" not in self.facts:
+            line = re.fullmatch(r"(small|medium|large|mini|nano)([1-9](?:\.[0-9])?)", self.words[i])
+            found = (1, {"version": line[2]}) if line else None  # mistral-small3.2
         if not found and self.after_family and "version" not in self.facts:
             found = (1, {"version": _named(self.words[i])}) if self.words[i] in named else None
             found = found or plain_version_at(self.words, i)

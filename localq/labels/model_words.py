@@ -59,7 +59,7 @@ def date_at(words: Words, i: int) -> Found:
         return 2, {"date": f"{word}-{follow[0]}"}
     if _is_month(word) and _is_year(follow[0]):
         return 2, {"date": f"{word}-{follow[0]}"}
-    if len(word) == 8 and _is_year(word[:4]) and _is_month(word[4:6]):
+    if len(word) == 8 and (_is_year(word[:4]) and _is_month(word[4:6]) or _is_day(word[:4]) and _is_year(word[4:])):
         return 1, {"date": word}
     if len(word) == 6 and (_is_year(word[:4]) and _is_month(word[4:]) or _is_short(word[:4])):
         return 1, {"date": word}

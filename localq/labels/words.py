@@ -26,7 +26,7 @@ FAMILIES = {
         "NextCoder Mellum KAT Tongyi GUI-Owl UI-TARS Marco Llasa "
     ).split()
 }
-FAMILIES |= {"metallama": "Llama", "c4aicommandr": "Command-R"}
+FAMILIES |= {"metallama": "Llama", "commandr7b": "Command-R7B", "c4aicommandr": "Command-R"}
 
 # Versions that are no plain numbers.
 NAMED_VERSIONS = {
@@ -50,6 +50,7 @@ MAKERS = frozenset(
 VARIANTS = {
     "instruct": "instruct", "it": "instruct", "inst": "instruct", "instruction": "instruct", "chat": "chat",
     "base": "base", "pretrained": "base", "coder": "coder", "code": "coder", "thinking": "thinking",
+    "think": "thinking", "thinker": "thinking",
     "reasoning": "reasoning", "reasoner": "reasoning", "math": "math", "embedding": "embedding", "embed": "embedding",
     "reranker": "reranker", "guard": "guard", "safeguard": "guard",
 }  # fmt: skip
@@ -129,7 +130,7 @@ PLAIN = {
     "smol": "smaller than the recipe of that name", "attn": "attention", "tokens": "trained on that many",
     "reap": "experts pruned", "vocab": "a vocabulary without weights",
     "bpe": "a kind of tokenizer", "python": "trained for Python", "qlora": "tuned through adapters on 4-bit weights",
-    "rtn": "rounded to nearest", "bin": "a file of weights",
+    "rtn": "rounded to nearest", "bin": "a file of weights", "dat": "a file of data",
     "1g": "one scale per row", "inc": "made with Intel's Neural Compressor",
     "pv": "tuned after quantising", "agentic": "a use", "rag": "a use",
     "and": "and", "with": "with", "for": "for", "from": "from", "the": "the",
