@@ -43,7 +43,7 @@ def resolve(ref: str, revision: str | None = None) -> str:
         raise UsageError("The model's name is empty.", "Try: localq run demo")
     if ref == "demo":
         return _demo()
-    if ref.lower().startswith("ollama:"):
+    if _is_ollama(ref):
         from localq.hub.ollama import blob_of
 
         return blob_of(ref)
@@ -59,8 +59,12 @@ def resolve(ref: str, revision: str | None = None) -> str:
 
 
 def is_local(ref: str) -> bool:
-    """Whether `ref` can only mean something on this machine: `demo`, a path, or what is spelt like one."""
-    return ref == "demo" or os.path.exists(os.path.expanduser(ref)) or _looks_like_path(ref)
+    """Whether `ref` can only mean something on this machine: `demo`, Ollama's, a path, or what is spelt like one."""
+    return ref == "demo" or _is_ollama(ref) or os.path.exists(os.path.expanduser(ref)) or _looks_like_path(ref)
+
+
+def _is_ollama(ref: str) -> bool:
+    return ref.lower().startswith("ollama:")
 
 
 def parse(ref: str) -> HubRef:

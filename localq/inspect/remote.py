@@ -67,7 +67,7 @@ def open_headers(
     try:
         return open_checkpoint(resolve(ref, revision))
     except NotFoundError as error:
-        if is_local(ref) or ref.lower().startswith("ollama:"):
+        if is_local(ref):
             raise
         return open_remote(_plan(ref, revision, say, error))
 

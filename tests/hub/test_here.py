@@ -12,7 +12,7 @@ import pytest
 from localq.errors import NotFoundError, UsageError
 from localq.hub.catalog import Entry, installed, total_size
 from localq.hub.pull import plan_pull, pull
-from localq.hub.refs import parse, resolve
+from localq.hub.refs import is_local, parse, resolve
 from localq.hub.removal import plan_removal, remove
 from localq.hub.selection import Wish
 from tests.hub.server import Hub
@@ -175,6 +175,7 @@ def test_other_programs_models_are_read_in_place(others: Path, tmp_path: Path) -
     assert total_size(installed()) == 217 + 100
     assert Path(resolve("ollama:tiny:1b-q4_K_M")).read_bytes()[:4] == b"GGUF"
     assert resolve("ollama:me/x") == resolve("ollama:hf.co/acme/Tiny-GGUF:Q8_0")
+    assert is_local("ollama:tiny:8b")
     with pytest.raises(NotFoundError, match="Ollama has no model 'tiny:8b'.*ollama:tiny:1b-q4_K_M"):
         resolve("ollama:tiny:8b")
 
