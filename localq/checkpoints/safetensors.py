@@ -152,7 +152,7 @@ class SafetensorsCheckpoint(Checkpoint):
         try:
             return find_rules(self.quantization)
         except UnsupportedError as error:
-            self._cannot(f"{self.path}: {error.message}")
+            self._cannot(f"{self.path}: {error}")
             return lambda module: None
         except CheckpointError as error:
             raise type(error)(f"{self.path}: {error.message}", error.hint) from None

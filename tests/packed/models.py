@@ -32,7 +32,7 @@ def write_both(
             packed[name] = dense[name] = weight
             continue
         parts, dense[name] = pack(weight)
-        packed |= {f"{path}.{part}": np.ascontiguousarray(array) for part, array in parts.items()}
+        packed |= {f"{path}.{part}": np.asarray(array, order="C") for part, array in parts.items()}
     folders = start_folder(model, root / "packed", {}), start_folder(model, root / "dense", {})
     for folder, tensors in zip(folders, (packed, dense), strict=True):
         save_weights(folder, tensors)
