@@ -163,7 +163,7 @@ def _here(name: str) -> str | None:
         return None
     from localq.hub.refs import resolve
 
-    if name == "demo" or _is_path(name):
+    if name == "demo" or _is_path(name) or name.lower().startswith("ollama:"):
         return resolve(name)
     try:
         return resolve(name)
@@ -173,7 +173,8 @@ def _here(name: str) -> str | None:
 
 def _is_only_a_name(name: str) -> bool:
     """A file's bare name or a label with no repository: no cache needs to be looked at for `Q4_K_M`."""
-    return "/" not in name and name != "demo" and len(name) < 12 and not name.lower().endswith(_HEADERS_OF)
+    short = "/" not in name and name != "demo" and len(name) < 12
+    return short and not name.lower().endswith(_HEADERS_OF) and not name.lower().startswith("ollama:")
 
 
 def _is_path(name: str) -> bool:
