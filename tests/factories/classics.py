@@ -144,7 +144,13 @@ CASES: dict[str, Case] = {
     ),
     "nemotron": Case(
         "nemotron",
-        {"model_type": "nemotron", "partial_rotary_factor": 0.5, "norm_eps": 1e-5, "rms_norm_eps": GONE},
+        {
+            "model_type": "nemotron",
+            "hidden_act": "relu2",
+            "partial_rotary_factor": 0.5,
+            "norm_eps": 1e-5,
+            "rms_norm_eps": GONE,
+        },
         lambda c: {
             "attention.layer_norm_rms_epsilon": 1e-5,
             "attention.layer_norm_epsilon": 1e-5,

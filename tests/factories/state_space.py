@@ -99,7 +99,6 @@ def _nemotron_keys(c: Config) -> dict[str, Any]:
     out = {
         "attention.head_count_kv": [c["num_key_value_heads"] if kind == "*" else 0 for kind in pattern],
         "feed_forward_length": [width if kind in "-E" else 0 for kind in pattern],
-        "rope.freq_base": None,
         "vocab_size": c["vocab_size"],
         "attention.layer_norm_rms_epsilon": c["layer_norm_epsilon"],
         "ssm.conv_kernel": c["conv_kernel"],
@@ -161,7 +160,7 @@ def _nemotron_published(c: Config, name: str, w: Array) -> Named:
 
 def _nemotron_change(c: Config, name: str, w: Array) -> Named:
     for changed, value in _mamba2_change(c, name, w):
-        yield changed.replace("e_score_correction_bias", "e_score_correction.bias"), value
+        yield from llama_rows(c, changed, value)
 
 
 _NEMOTRON_NAMES = {

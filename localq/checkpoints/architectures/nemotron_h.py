@@ -8,6 +8,7 @@ from localq.checkpoints.architectures import Architecture, Name
 from localq.checkpoints.architectures._decoder import biases, embedding, expert_counts, has_biases
 from localq.checkpoints.architectures._hybrid import any_kind, check_kinds, in_turn, kv_heads_of, the_one, whole_numbers
 from localq.checkpoints.architectures._mamba2 import flat, has_conv_bias, mixer, no_limit, sizes
+from localq.checkpoints.architectures._rules import key_rows, query_rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 _MIXER = "backbone.layers.{i}.mixer."
 _ATTENTION: dict[str, str | Name] = {
-    **{f"blk.{{i}}.attn_{x}.weight": f"{_MIXER}{x}_proj.weight" for x in ("q", "k", "v")},
+    # The converter reorders queries and keys as for Llama, although nothing rotates them
+    "blk.{i}.attn_q.weight": Name(_MIXER + "q_proj.weight", query_rows),
+    "blk.{i}.attn_k.weight": Name(_MIXER + "k_proj.weight", key_rows),
+    "blk.{i}.attn_v.weight": _MIXER + "v_proj.weight",
     "blk.{i}.attn_output.weight": _MIXER + "o_proj.weight",
 }
 _MLP: dict[str, str | Name] = {f"blk.{{i}}.ffn_{x}.weight": f"{_MIXER}{x}_proj.weight" for x in ("up", "down")}
