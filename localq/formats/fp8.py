@@ -4,21 +4,26 @@
 DeepSeek's naming, which is no inverse either:
 
     tensor    one scale: (), (1,) or (1, 1)
+    halves    one for the upper half of the rows, one for the lower (gate and up in one matrix): (2, 1)
     channel   one per output: (out,) or (out, 1)
     blockB    one per B x B block of the matrix, the last ones cut off: (ceil(out / B), ceil(in / B)); ModelOpt writes
               (out / B, 1, in / B, 1)
     groupG    one per G weights of a row: (out, ceil(in / G)); also what rows cut out of blocks become
 
-Scales are float32, bfloat16, float16 or powers of two (E8M0). Where a part is named or shaped differently the
-variant's name says so (`_inv`, `_flat`, ...). Blocks step by B from row 0 also where the last is short, as DeepSeek's
-kernel, vLLM and compressed-tensors read them. Sources: DeepSeek-V3 inference/kernel.py `weight_dequant`;
-compressed_tensors/quantization/lifecycle/forward.py; fbgemm_fp8 in transformers.
+Scales are float32, bfloat16, float16 or, of blocks, powers of two too: E8M0, also as uint8. Where a part is named or
+shaped differently the variant's name says so (`_inv`, `_flat`, ...). Blocks step by B from row 0 also where the last
+is short, as DeepSeek's kernel, vLLM and compressed-tensors read them. No scale is zero: quantisers write 1 or the
+smallest step for rows and blocks of zeros (transformers' `Fp8Quantize`, compressed-tensors' `calculate_qparams`,
+ModelOpt's `get_scaling_factor`), so a zero is damage, and the codes under it were divided by it. Sources: DeepSeek-V3
+inference/kernel.py `weight_dequant`; compressed_tensors/quantization/lifecycle/forward.py; transformers/integrations
+finegrained_fp8.py and fbgemm_fp8.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import ml_dtypes
@@ -30,18 +35,21 @@ from localq.formats.base import Array, Format, Match, Native, PackedTensor, Part
 
 _CODES = {"float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2"}
 _DTYPES = {"e4m3": np.dtype(ml_dtypes.float8_e4m3fn), "e5m2": np.dtype(ml_dtypes.float8_e5m2)}
-_SCALES = "float32|bfloat16|float16|float8_e8m0fnu"
-_USUAL = {"tensor": "one", "channel": "column", "block": "grid", "group": "grid"}  # the shape a name does not mention
-_NAME = re.compile(r"fp8_(e4m3|e5m2)_(tensor|channel|(block|group)(\d{1,5}))(?:_(scalar|pair|flat|grid4))?(_inv)?")
-_METHODS = ("fp8", "fbgemm_fp8", "modelopt", "compressed-tensors")
-
-
-_GRAINS = (  # grain and shape of its scales, in the order they are tried
-    *(("block", style) for style in ("grid", "grid4")),
-    *(("tensor", style) for style in ("scalar", "one", "pair")),
-    *(("channel", style) for style in ("column", "flat")),
-    ("group", "grid"),
+_FLOATS = "float32|bfloat16|float16"
+_POWERS = "float8_e8m0fnu|uint8"
+_USUAL = {  # the shape a name does not mention
+    **{"tensor": "one", "halves": "two", "channel": "column", "block": "grid", "group": "grid"},
+}
+_NAME = re.compile(
+    r"fp8_(e4m3|e5m2)_(tensor|halves|channel|(block|group)(\d{1,5}))(?:_(scalar|pair|flat|grid4))?(_inv)?"
 )
+_METHODS = ("fp8", "fbgemm_fp8", "modelopt", "compressed-tensors")
+_PLAIN = (  # grains without blocks and the shapes of their scales, in the order they are tried
+    *(("tensor", 0, style) for style in ("scalar", "one", "pair")),
+    ("halves", 0, "two"),
+    *(("channel", 0, style) for style in ("column", "flat")),
+)
+_ROWS = ("tensor", "halves", "channel")  # grains whose scales do not vary along a row
 
 
 class FP8(
@@ -55,7 +63,6 @@ class FP8(
     containers=("safetensors",),
     mains=("weight",),
     suffixes=("weight", "weight_scale", "weight_scale_inv"),
-    zero_scales=True,  # a row of zeros has a scale of zero
 ):
     code: ClassVar[str] = "e4m3"
     grain: ClassVar[str] = "tensor"
@@ -76,11 +83,9 @@ class FP8(
             part=part,
             scale_parts=(part,),
             row_multiple=block if grain == "block" else 1,
-            scale={"tensor": "float per tensor", "channel": "float per output", "group": f"float per {block}"}.get(
-                grain, f"float per {block} x {block} block"
-            ),
+            scale=_said(grain, block),
             bits_per_weight=8 + {"block": 32 / (block or 1) ** 2, "group": 32 / (block or 1)}.get(grain, 0.0),
-            same_size=code == "e4m3" and grain in ("tensor", "channel"),
+            same_size=code == "e4m3" and grain in _ROWS,
         )
 
     @classmethod
@@ -100,7 +105,10 @@ class FP8(
     def layout(cls, shape: tuple[int, ...]) -> dict[str, Part]:
         if len(shape) < 2:
             raise CheckpointError(f"A {cls.name} tensor has shape {shape}; a matrix was expected.")
-        return {"weight": Part(_DTYPES[cls.code].name, shape), cls.part: Part(_SCALES, cls.scale_shape(shape))}
+        if cls.grain == "halves" and shape[-2] % 2:
+            raise CheckpointError(f"A {cls.name} tensor has shape {shape}; an even number of rows was expected.")
+        kinds = _FLOATS if cls.grain in _ROWS else f"{_FLOATS}|{_POWERS}"
+        return {"weight": Part(_DTYPES[cls.code].name, shape), cls.part: Part(kinds, cls.scale_shape(shape))}
 
     @classmethod
     def scale_shape(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -111,46 +119,48 @@ class FP8(
         if cls.grain == "block":
             rows, columns = -(-out // cls.group_size), -(-width // cls.group_size)
             return (*lead, rows, 1, columns, 1) if cls.style == "grid4" else (*lead, rows, columns)
-        tail = {"scalar": (), "one": (1,), "pair": (1, 1), "flat": (out,), "column": (out, 1)}[cls.style]
+        tails = {"scalar": (), "one": (1,), "pair": (1, 1), "two": (2, 1), "flat": (out,), "column": (out, 1)}
+        tail = tails[cls.style]
         return (*lead, *tail)
 
     @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
-        """The scales' shape says the grain; a config's `weight_block_size` must agree with it."""
-        main = stored.get("weight")
+        """The config says whether there are blocks; the scales' shape must be one of those that it allows."""
+        main, settings = stored.get("weight"), quantization or {}
         if main is None or main.dtype not in _CODES or len(main.shape) < 2:
             return None
-        part = next((name for name in ("weight_scale_inv", "weight_scale") if name in stored), "")
-        if not part or stored[part].dtype not in _SCALES.split("|") or len(stored) != 2:
+        if settings.get("quant_method") not in _METHODS:
             return None
-        method = (quantization or {}).get("quant_method")
-        if method not in _METHODS:
+        part = _scale_part(stored)
+        scales = stored[part]
+        if len(stored) != 2 or _is_mxfp8(main, part, scales):
             return None
-        block = _block(quantization or {})
-        for grain, style in _GRAINS:
-            if grain in ("block", "group") and not block:
-                continue
-            form = FP8.of(_CODES[main.dtype], grain, block if grain in ("block", "group") else 0, style, part)
-            if form.scale_shape(main.shape) == stored[part].shape:
+        grains = [grain for grain in _grains(settings, part) if grain[0] != "halves" or len(main.shape) > 2]
+        forms = [FP8.of(_CODES[main.dtype], *grain, part) for grain in grains]
+        for form in forms:
+            if form.scale_shape(main.shape) == scales.shape:
+                _check_scale_format(settings, part, scales)
                 return form, main.shape
-        said = f"blocks of {block}" if block else "no blocks"
+        wanted = ", ".join(dict.fromkeys(f"{form.scale_shape(main.shape)} ({form.scale})" for form in forms))
         raise CheckpointError(
-            f"A matrix of 8-bit floats {main.shape} has scales {stored[part].shape}, and the config says {said}; "
-            f"expected one scale, one per output, or one per block."
+            f"A matrix of 8-bit floats {main.shape} has {part} {scales.dtype} {scales.shape}; with the config's "
+            f"weight_block_size {settings.get('weight_block_size')!r} expected {wanted}."
         )
 
     @classmethod
     def scales(cls, t: PackedTensor) -> dict[str, Array]:
-        return {cls.part: t.parts[cls.part].astype(np.float32)}
+        return {cls.part: _floats(t.parts[cls.part])}
 
     @classmethod
     def wide(cls, t: PackedTensor) -> NDArray[np.float32]:
         """Scales as float32: `[..., 1, 1]`, `[..., out, 1]`, or `[..., out, groups]` for groups and blocks."""
-        found: NDArray[np.float32] = t.parts[cls.part].astype(np.float32)
+        found = _floats(t.parts[cls.part])
         lead, block = t.shape[:-2], int(cls.group_size)
         if cls.grain == "block":
             grid = found.reshape(*lead, -(-t.shape[-2] // block), -1)
             return np.repeat(grid, block, axis=-2)[..., : t.shape[-2], :]
+        if cls.grain == "halves":
+            return np.repeat(found, t.shape[-2] // 2, axis=-2)
         return found if cls.grain == "group" else found.reshape(*lead, -1, 1)
 
     @classmethod
@@ -158,7 +168,7 @@ class FP8(
         values: NDArray[np.float32] = t.parts["weight"].astype(np.float32)
         scales = cls.wide(t)
         with np.errstate(all="ignore"):
-            if cls.grain in ("tensor", "channel"):
+            if cls.grain in _ROWS:
                 values *= scales
                 return values
             for j in range(scales.shape[-1]):  # one column of groups after the other: no second matrix of scales
@@ -173,6 +183,9 @@ class FP8(
         codes, stored = t.parts["weight"][..., index, :], t.parts[cls.part]
         if cls.grain == "tensor":
             return PackedTensor(cls, shape, {"weight": codes, cls.part: stored})
+        if cls.grain == "halves":
+            wide = np.ascontiguousarray(cls.wide(t)[..., index, :])
+            return PackedTensor(FP8.of(cls.code, "channel"), shape, {"weight": codes, "weight_scale": wide})
         if cls.grain in ("channel", "group"):
             cut = stored[..., index] if cls.style == "flat" else stored[..., index, :]
             return PackedTensor(cls, shape, {"weight": codes, cls.part: cut})
@@ -185,10 +198,6 @@ class FP8(
             return PackedTensor(cls, shape, {"weight": codes, cls.part: grid})
         scales = np.ascontiguousarray(cls.wide(t)[..., index, :])
         return PackedTensor(FP8.of(cls.code, "group", block), shape, {"weight": codes, "weight_scale": scales})
-
-    @classmethod
-    def select_matrix(cls, t: PackedTensor, index: int) -> PackedTensor:
-        return PackedTensor(cls, t.shape[1:], {name: part[index] for name, part in t.parts.items()})
 
     @classmethod
     def join_rows(cls, tensors: Sequence[PackedTensor]) -> PackedTensor | None:
@@ -208,23 +217,31 @@ class FP8(
 
     @classmethod
     def has_native(cls, t: PackedTensor) -> bool:
-        return cls.code == "e4m3" and cls.grain in ("tensor", "channel") and t.shape[-1] % 32 == 0
+        if cls.code != "e4m3" or t.shape[-1] % 32:
+            return False
+        return cls.grain in _ROWS or cls.group_size % 32 == 0 and _are_powers(_floats(t.parts[cls.part]))
 
     @classmethod
     def to_native(cls, t: PackedTensor) -> Native | None:
-        """mxfp8 with the scale's power of two in its scales and the rest, 1 to 2, multiplied onto the output."""
+        """mxfp8 with the scale's power of two in its scales and the rest, 1 to 2, multiplied onto the output.
+
+        Scales that vary along a row must be powers of two, which leave no rest.
+        """
         if not cls.has_native(t) or len(t.shape) != 2:
             return None
         out, width = t.shape
-        scales = np.broadcast_to(cls.wide(t)[:, 0], out)
-        rest, power = np.frexp(np.where(scales == 0, np.float32(1), scales))
+        scales = cls.wide(t)
+        rest, power = np.frexp(scales)
         power = power - 1 + 127  # frexp's mantissa is 0.5 to 1
-        if scales.min(initial=1) < 0 or power.min() < 1 or power.max() > 246:
+        if scales.min(initial=1) <= 0 or power.min() < 1 or power.max() > 246:
             return None
+        exponents = np.repeat(power.astype(np.uint8), (cls.group_size or width) // 32, axis=-1)[:, : width // 32]
+        exponents = np.ascontiguousarray(np.broadcast_to(exponents, (out, width // 32)))
         codes = np.ascontiguousarray(t.parts["weight"]).view(np.uint8)
-        multiplier = np.where(scales == 0, np.float32(0), 2 * rest).astype(np.float32)
-        exponents = np.broadcast_to(power.astype(np.uint8)[:, None], (out, width // 32))
-        return Native("mxfp8", 8, 32, codes.view(np.uint32), np.ascontiguousarray(exponents), multiplier=multiplier)
+        native = Native("mxfp8", 8, 32, codes.view(np.uint32), exponents)
+        if cls.grain not in _ROWS:
+            return native
+        return replace(native, multiplier=np.ascontiguousarray(np.broadcast_to(2 * rest[:, 0], out), np.float32))
 
     @classmethod
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
@@ -234,18 +251,71 @@ class FP8(
         return PackedTensor(cls, shape, {"weight": codes, cls.part: scales})
 
 
-def _block(quantization: Mapping[str, Any]) -> int:
-    """Side of the blocks a config asks for, 0 for none.
+def _said(grain: str, block: int) -> str:
+    """What one scale covers."""
+    words = {"tensor": "float per tensor", "halves": "float per half", "channel": "float per output"}
+    return words.get(grain) or (f"float per {block} x {block} block" if grain == "block" else f"float per {block}")
+
+
+def _floats(scales: Array) -> NDArray[np.float32]:
+    """Stored scales as float32; bytes are E8M0's exponents, 255 of which is NaN."""
+    stored = np.asarray(scales).view(ml_dtypes.float8_e8m0fnu) if scales.dtype == np.uint8 else scales
+    found: NDArray[np.float32] = stored.astype(np.float32)
+    return found
+
+
+def _are_powers(scales: NDArray[np.float32]) -> bool:
+    return bool(np.all(np.frexp(scales)[0] == np.float32(0.5)))
+
+
+def _scale_part(stored: Mapping[str, Part]) -> str:
+    """Name of the one array of scales beside 8-bit floats.
 
     Raises:
-        UnsupportedError: blocks that are not square.
+        CheckpointError: there is none, or there are two.
+    """
+    found = [name for name in ("weight_scale_inv", "weight_scale") if name in stored]
+    if len(found) == 1:
+        return found[0]
+    raise CheckpointError(
+        f"A matrix of 8-bit floats {stored['weight'].shape} has {' and '.join(found) or 'no scales'} beside it; "
+        "either weight_scale_inv or weight_scale was expected."
+    )
+
+
+def _is_mxfp8(main: Part, part: str, scales: Part) -> bool:
+    """Powers of two per 32 inputs named `weight_scale` are formats/mxfp8_bytes.py's."""
+    shape = (*main.shape[:-1], main.shape[-1] // 32)
+    return part == "weight_scale" and scales.dtype in _POWERS.split("|") and scales.shape == shape
+
+
+def _check_scale_format(settings: Mapping[str, Any], part: str, scales: Part) -> None:
+    """Bytes are E8M0 ("ue8m0"); of other dtypes `scale_fmt` only tells how they were rounded."""
+    said = settings.get("scale_fmt")
+    if scales.dtype == "uint8" and said not in (None, "ue8m0"):
+        raise CheckpointError(f"{part} is uint8, bytes of E8M0; the config's scale_fmt is {said!r}, not 'ue8m0'.")
+
+
+def _grains(settings: Mapping[str, Any], part: str) -> list[tuple[str, int, str]]:
+    """Grains the config allows: (grain, block, style).
+
+    Raises:
+        UnsupportedError: blocks that are neither square nor of one row.
         CheckpointError: no pair of numbers.
     """
-    found = quantization.get("weight_block_size")
+    group = settings.get("group_size")
+    if settings.get("strategy") == "group" and type(group) is int and group > 0:
+        return [("group", group, "")]
+    found = settings.get("weight_block_size")
     if found is None:
-        return 0
+        return list(_PLAIN)
     if not isinstance(found, (list, tuple)) or len(found) != 2 or not all(type(n) is int and n > 0 for n in found):
         raise CheckpointError(f"The config's weight_block_size is {found!r}; two positive numbers were expected.")
-    if found[0] != found[1]:
-        raise UnsupportedError(f"Blocks of {found[0]} x {found[1]} weights; localq knows square ones.")
-    return int(found[0])
+    rows, columns = found
+    if rows == 1:
+        return [("group", columns, "")]
+    if rows != columns:
+        raise UnsupportedError(f"Blocks of {rows} x {columns} weights; localq knows square ones and those of one row.")
+    # A table of embeddings has one scale in any checkpoint (transformers' FP8Embedding).
+    table = settings.get("quant_method") == "fp8" and part == "weight_scale"
+    return [("block", rows, "grid"), ("block", rows, "grid4"), *([("tensor", 0, "one")] if table else [])]

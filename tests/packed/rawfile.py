@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 
 _NAMES = {
-    **{"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "bfloat16": "BF16", "float16": "F16", "float32": "F32"},
+    **{
+        "float8_e4m3fn": "F8_E4M3",
+        "float8_e5m2": "F8_E5M2",
+        "float8_e8m0fnu": "F8_E8M0",
+        "bfloat16": "BF16",
+        "float16": "F16",
+        "float32": "F32",
+    },
     **{"uint8": "U8", "int8": "I8", "int16": "I16", "int32": "I32", "uint32": "U32", "int64": "I64", "uint16": "U16"},
 }
 

@@ -72,8 +72,6 @@ def _groups(config: Mapping[str, Any]) -> list[tuple[_Targets, dict[str, Any]]]:
         settings["format"] = group.get("format") or config.get("format")
         if weights.get("strategy") == "block":
             settings["weight_block_size"] = _block(weights.get("block_structure"))
-        elif weights.get("type") == "float" and weights.get("strategy") == "group":
-            settings["weight_block_size"] = [weights.get("group_size")] * 2
         groups.append((_targets(group.get("targets"), name), settings))
     return groups
 

@@ -16,6 +16,6 @@ from localq.checkpoints.exclusions import excluded
 
 def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None]:
     """Module path -> settings of formats/fp8.py, None where the config leaves the module out."""
-    common = {"quant_method": "fp8", "weight_block_size": config.get("weight_block_size")}
+    common = {"quant_method": "fp8", **{key: config.get(key) for key in ("weight_block_size", "scale_fmt")}}
     left_out = excluded(config)
     return lambda path: None if left_out(path) else common
