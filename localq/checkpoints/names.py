@@ -4,9 +4,10 @@
 of experts written as single tensors is numbered), then walks the architecture's table. Nothing is read and numpy is
 not imported: what has to happen to the values is a `Source.change`, applied on access.
 
-The experts of gpt-oss are the one exception from Hugging Face's names: HF fuses and interleaves gate and up, GGUF
-keeps them apart, and packed blocks are not to be interleaved; they appear as mlx-lm names them
-(`mlp.experts.gate_proj.weight`, `[experts, out, in]`).
+Exceptions from Hugging Face's names, where no packed tensor could hold the published matrix: halves of a latent
+attention's `kv_b_proj` (`embed_q`, `unembed_out`: architectures/_mla.py), parts of a fused matrix packed in several
+types (`qkv_proj.parts.0.weight`: _joins.py), and stacks or matrices that Hugging Face keeps the other way round
+(gpt-oss's and Granite's experts, DBRX, GPT-2), which appear as mlx-lm names them. Each entry says so.
 """
 
 from __future__ import annotations
