@@ -233,10 +233,10 @@ def read_state(stored: Array, table: str, nested: bool) -> dict[str, Any]:
         )
     if state.get("quant_type") != table:
         raise CheckpointError(f"quant_state says {str(state.get('quant_type'))[:20]!r}; its name says {table!r}.")
-    if len(shape) != 2:
+    if len(shape or ()) != 2:
         raise UnsupportedError(f"A bitsandbytes tensor of shape {shape} is no matrix; localq knows [out, in].")
     offset, length = state.get("nested_offset"), state.get("nested_blocksize")
-    if nested and (type(offset) not in (int, float) or abs(offset) > 3e38):
+    if nested and (not isinstance(offset, (int, float)) or isinstance(offset, bool) or abs(offset) > 3e38):
         raise CheckpointError(f"quant_state has the nested_offset {str(offset)[:20]}; a number was expected.")
     if nested and length != _NESTED:
         raise UnsupportedError(f"quant_state has the nested_blocksize {str(length)[:20]}; localq knows {_NESTED}.")

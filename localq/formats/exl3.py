@@ -152,10 +152,12 @@ def values_of(book: str) -> NDArray[np.float32]:
         x = state * np.uint32(0x83DCD12D)
         total = x.view(np.uint8).reshape(-1, 4).sum(axis=1, dtype=np.float64) + 1024
         factor, offset = (np.array(h, np.uint16).view(np.float16).astype(np.float64) for h in (0x1EEE, 0xC931))
-        return (total * factor + offset).astype(np.float16).astype(np.float32)  # rounded once, as a fused product
+        once: NDArray[np.float32] = (total * factor + offset).astype(np.float16).astype(np.float32)  # a fused product
+        return once
     x = state * np.uint32(0xCBAC1FED) if book == "mcg" else state * np.uint32(89226354) + np.uint32(64248484)
     halves = ((x & np.uint32(0x8FFF8FFF)) ^ np.uint32(0x3B603B60)).view(np.float16).reshape(-1, 2)
-    return (halves[:, 0] + halves[:, 1]).astype(np.float32)
+    found: NDArray[np.float32] = (halves[:, 0] + halves[:, 1]).astype(np.float32)
+    return found
 
 
 @cache

@@ -170,11 +170,7 @@ class HQQ(
         if cls.axis and width % cls.group_size == 0:
             each = width // cls.group_size
             at = (chosen[:, None] * each + np.arange(each)).reshape(-1)
-            wide, blocks = _PACKED[cls.packing]
-            words = _words(t)
-            shift = (wide * (blocks - 1 - at // len(words))).astype(words.dtype)[:, None]
-            codes = (words[at % len(words)] >> shift & ((1 << wide) - 1)).astype(np.uint8)
-            return cls.packed(codes, t.parts["scale"][at], t.parts["zero"][at], (len(chosen), width))
+            return cls.packed(cls.some_codes(t, at), t.parts["scale"][at], t.parts["zero"][at], (len(chosen), width))
         run = run_of(index, rows)
         if cls.axis or run is None:
             return floats(cls.dequantize(t)[chosen])
@@ -192,7 +188,8 @@ class HQQ(
         wide, blocks = _PACKED[cls.packing]
         words = _words(t)
         shift = (wide * (blocks - 1 - at // len(words))).astype(words.dtype)[:, None]
-        return (words[at % len(words)] >> shift & ((1 << wide) - 1)).astype(np.uint8)
+        found: NDArray[np.uint8] = (words[at % len(words)] >> shift & ((1 << wide) - 1)).astype(np.uint8)
+        return found
 
     @classmethod
     def packed(cls, codes: Array, scale: Array, zero: Array, shape: tuple[int, ...]) -> PackedTensor:
@@ -200,12 +197,12 @@ class HQQ(
         wide, blocks = _PACKED[cls.packing]
         packing = cls.packing if len(codes) % blocks == 0 else "8bit_u8"
         wide, blocks = _PACKED[packing]
-        kind = np.int32 if packing == "3bit_32" else np.uint8
-        words = np.zeros((len(codes) // blocks, codes.shape[1]), kind)
+        words = np.zeros((len(codes) // blocks, codes.shape[1]), np.int32)
         for i, block in enumerate(codes.reshape(blocks, -1, codes.shape[1])):
-            words |= block.astype(kind) << kind(wide * (blocks - 1 - i))
+            words |= block.astype(np.int32) << np.int32(wide * (blocks - 1 - i))
+        stored: Array = words if packing == "3bit_32" else words.astype(np.uint8)
         form = HQQ.of(int(cls.bits), cls.group_size, 1, packing)
-        return PackedTensor(form, shape, {"W_q": words, "scale": scale, "zero": zero})
+        return PackedTensor(form, shape, {"W_q": stored, "scale": scale, "zero": zero})
 
     @classmethod
     def join_rows(cls, tensors: Sequence[PackedTensor]) -> PackedTensor | None:

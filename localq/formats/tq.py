@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
-from localq.formats.base import Format, Match, PackedTensor, Part
+from localq.formats.base import Array, Format, Match, PackedTensor, Part
 from localq.formats.bits import pack, unpack
 from localq.formats.hadamard import transform
 from localq.formats.rounding import refuse_nonfinite
@@ -110,7 +110,10 @@ class TQ(Format):
             codes, norm = cls._fit(u)
             words[i : i + step] = pack(codes.reshape(len(rows), width), int(cls.bits))
             norms[i : i + step] = norm.reshape(len(rows), -1)
-        parts = {"weight": words.reshape(layout["weight"].shape), "norms": norms.reshape(layout["norms"].shape)}
+        parts: dict[str, Array] = {
+            "weight": words.reshape(layout["weight"].shape),
+            "norms": norms.reshape(layout["norms"].shape),
+        }
         return PackedTensor(cls, w.shape, {**parts, "seed": np.full(w.shape[:-2], SEED, np.int64)})
 
     @classmethod

@@ -139,13 +139,13 @@ class VPTQ(
             raise UnsupportedError("VPTQ's indices of this module are not packed into int32, as localq reads them.")
         (vo, v), (ko, k) = _pair(own, "vector_lens"), _pair(own, "num_centroids")
         (_, residual), extra = _pair(own, "num_res_centroids"), own.get("outlier_size", 0)
-        shape = (own.get("out_features"), own.get("in_features"))
-        tables, group = own.get("group_num"), own.get("group_size")
-        numbers = (*shape, tables, group, extra)
+        numbers = [own.get(key) for key in ("out_features", "in_features", "group_num", "group_size")] + [extra]
         if any(type(n) is not int or not 0 <= n < 1 << 24 for n in numbers) or not v > 0 or not _power(k):
             raise CheckpointError(
                 f"The config's lengths of this module are {numbers}, {v} and {k}; positive integers fit."
             )
+        out, width, tables, group = (int(n) for n in numbers[:4] if n is not None)
+        shape = (out, width)
         if vo <= 1 or ko <= 0:
             vo, ko, extra = 0, 0, 0
         residual = max(residual, 0)
@@ -160,7 +160,7 @@ class VPTQ(
                 raise CheckpointError(
                     f"The config says {flag} {own[flag]}, but '{name}' is{' not' * (name not in stored)} stored."
                 )
-        return form, (int(shape[0]), int(shape[1]))
+        return form, shape
 
     @classmethod
     def decode_rows(cls, t: PackedTensor, at: NDArray[np.int64]) -> NDArray[np.float32]:
