@@ -15,7 +15,7 @@ from mlx.nn.layers.base import Module
 
 from localq.checkpoints.base import TensorSpec
 from localq.errors import CheckpointError, UnsupportedError
-from localq.models import corrected
+from localq.models import corrected, unheeded
 
 # Source tensors an architecture's `sanitize` edits by value, delivered decoded. Conv kernels are [out, width, 1] or so:
 # never packed, small, and several architectures transpose them after a look at their shape.
@@ -95,12 +95,14 @@ def build(config: Mapping[str, Any]) -> Module:
     if config.get("quantize_activations"):
         raise UnsupportedError("The config asks for quantised activations; localq multiplies in floating point only.")
     model_class, args_class = find_classes(config)
+    full = unheeded.spelled_out(config)
     try:
-        model: Module = model_class(args_class.from_dict(dict(config)))
+        model: Module = model_class(args_class.from_dict(full))
     except Exception as error:  # any model's constructor may trip over a lying config in its own way
         raise CheckpointError(
             f"The config does not describe a complete '{config['model_type']}' model: {type(error).__name__}: {error}."
         ) from error
+    unheeded.check(model, full)
     return model
 
 

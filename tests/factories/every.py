@@ -221,6 +221,7 @@ NEEDS: dict[str, Any] = {
         **{"interleave_moe_layer_step": 1, "num_local_experts": 4, "num_experts_per_tok": 1},
         **{"attention_chunk_size": 64, "attention_bias": False, "max_position_embeddings": 256, "rope_scaling": None},
     ),
+    "nemotron": {"hidden_act": "relu2"},
     "llama4_text": {"intermediate_size_mlp": 128, "no_rope_layers": [1, 1, 1, 0]},
     "longcat_flash": {"attention_method": "MLA", "zero_expert_type": "identity", "head_dim": None},
     "mamba": {"time_step_rank": 8, "intermediate_size": 256},

@@ -35,7 +35,6 @@ BASE: Config = {
     "max_position_embeddings": 512,
     "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0,
-    "hidden_act": "silu",
     "tie_word_embeddings": False,
     "attention_bias": False,
     "torch_dtype": "float32",

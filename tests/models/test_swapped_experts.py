@@ -36,6 +36,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "text_config": {
             **_TEXT,
             "model_type": "llama4_text",
+            "rms_norm_eps": 1e-6,  # what mlx-lm has built in for queries and keys
             "num_hidden_layers": 4,  # mlx-lm's llama4 looks at the fourth layer's cache
             "attention_bias": False,
             "attention_chunk_size": 128,

@@ -1,0 +1,101 @@
+"""What a config asks for and an architecture would pass over without a word: refused by name.
+
+mlx-lm's architectures take the keys they know and drop the rest. Two of the rest change the answers: a rope scaling
+where the architecture builds plain ropes, and an activation other than the one it has. Configs written by
+transformers 5 keep the rope's base in `rope_parameters`, which most architectures do not look into.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from mlx.nn.layers.base import Module
+from mlx.nn.layers.positional_encoding import RoPE
+
+from localq.errors import UnsupportedError
+
+# Words by which an architecture's source shows that it computes an activation
+_WORDS = {
+    "silu": ("silu", "swiglu", "swish"),
+    "swish": ("silu", "swiglu", "swish"),
+    "swiglu": ("silu", "swiglu"),
+    "relu2": ("relu2", "relu_squared", "relu", "square"),
+}
+
+
+def spelled_out(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config, also its text part, with `rope_parameters` under the older keys as well where those are not set."""
+    full = dict(config)
+    if isinstance(full.get("text_config"), Mapping):
+        full["text_config"] = spelled_out(full["text_config"])
+    rope = full.get("rope_parameters")
+    if not isinstance(rope, Mapping):
+        return full
+    kinds = [rope.get(kind) for kind in ("full_attention", "sliding_attention")]
+    if all(isinstance(kind, Mapping) for kind in kinds):  # Gemma 3 and others with two ropes
+        _set_missing(full, "rope_local_base_freq", kinds[1].get("rope_theta"))  # type: ignore[union-attr]
+        rope = kinds[0]
+    _set_missing(full, "rope_theta", rope.get("rope_theta"))
+    _set_missing(full, "partial_rotary_factor", rope.get("partial_rotary_factor"))
+    if rope.get("rope_type", "default") != "default":
+        _set_missing(full, "rope_scaling", dict(rope))
+    return full
+
+
+def _set_missing(config: dict[str, Any], key: str, value: Any) -> None:
+    if value is not None and config.get(key) is None:
+        config[key] = value
+
+
+def check(model: Module, config: Mapping[str, Any]) -> None:
+    """Refuse what the built model does not compute.
+
+    Raises:
+        UnsupportedError: a rope scaling or an activation the architecture drops.
+    """
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, Mapping) else config
+    _check_scaling(model, text)
+    _check_activation(model, text)
+
+
+def _check_scaling(model: Module, text: Mapping[str, Any]) -> None:
+    scaling = text.get("rope_scaling")
+    if not isinstance(scaling, Mapping):
+        return
+    kind = scaling.get("rope_type") or scaling.get("type")
+    if kind in (None, "default", "none", "mrope") or scaling.get("factor") == 1.0 and "short_factor" not in scaling:
+        return
+    ropes = [module for _, module in model.named_modules() if "rope" in type(module).__name__.lower()]
+    if ropes and all(type(rope) is RoPE and rope.scale == 1.0 for rope in ropes):
+        raise UnsupportedError(
+            f"The config scales its rope ({str(kind)[:40]!r}, factor {scaling.get('factor')}); mlx-lm's "
+            f"'{str(text.get('model_type'))[:40]}' computes none.",
+            "Remove rope_scaling from a copy of the config to use the model within its original context.",
+        )
+
+
+def _check_activation(model: Module, text: Mapping[str, Any]) -> None:
+    name = text.get("hidden_activation") or text.get("hidden_act")  # Gemma has both, the first one counts
+    if not isinstance(name, str):
+        return
+    lower = name.lower()
+    words = _WORDS.get(lower, ("gelu", "geglu") if "gelu" in lower else (lower,))
+    source = _source(model)
+    if source and not any(word in source for word in words):
+        raise UnsupportedError(
+            f"The config's activation is {name[:40]!r}; mlx-lm's '{str(text.get('model_type'))[:40]}' has another."
+        )
+
+
+def _source(model: Module) -> str:
+    """The architecture's own code, in lower case: the modules its layers are defined in."""
+    modules = {type(module).__module__ for _, module in model.named_modules()} | {type(model).__module__}
+    own = [sys.modules[name] for name in sorted(modules) if name.startswith("mlx_lm.models.")]
+    try:
+        return "\n".join(inspect.getsource(module) for module in own).lower()
+    except OSError:  # installed without sources
+        return ""

@@ -1,0 +1,56 @@
+"""Config keys that change the answers are computed or refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localq.checkpoints.detect import open_checkpoint
+from localq.errors import UnsupportedError
+from localq.models.loader import load_model
+from tests.factories import build, write_hf
+from tests.models.folders import difference, edit_config, packed_logits
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
+
+
+def logits(folder: Path) -> Any:
+    with open_checkpoint(folder) as checkpoint:
+        return packed_logits(load_model(checkpoint)[0])
+
+
+@pytest.mark.parametrize("arch", ["mixtral", "qwen3_moe", "gemma2"])
+def test_a_rope_scaling_nobody_computes_is_refused(arch: str, tmp_path: Path) -> None:
+    folder = write_hf(build(arch, rope_scaling=YARN), tmp_path)
+    with pytest.raises(UnsupportedError, match="'yarn', factor 4.0.*computes none"):
+        logits(folder)
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen3"])
+def test_a_rope_scaling_that_is_computed_is_not(arch: str, tmp_path: Path) -> None:
+    plain = logits(write_hf(build(arch), tmp_path / "a"))
+    assert difference(logits(write_hf(build(arch, rope_scaling=YARN), tmp_path / "b")), plain) > 0.01
+
+
+@pytest.mark.parametrize(("arch", "act"), [("llama", "gelu"), ("qwen2", "relu"), ("gemma2", "relu2")])
+def test_an_activation_the_architecture_has_not(arch: str, act: str, tmp_path: Path) -> None:
+    folder = write_hf(build(arch), tmp_path)
+    edit_config(folder, hidden_act=act)
+    if arch == "gemma2":
+        edit_config(folder, hidden_activation=act)
+    with pytest.raises(UnsupportedError, match=act):
+        logits(folder)
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen3_moe", "gemma3"])
+def test_rope_parameters_of_transformers_5(arch: str, tmp_path: Path) -> None:
+    """The same model with its rope spelled in the newer way."""
+    right = logits(write_hf(build(arch, rope_theta=5e5), tmp_path / "a"))
+    folder = write_hf(build(arch, rope_theta=5e5), tmp_path / "b")
+    plain = {"rope_type": "default", "rope_theta": 5e5}
+    local = {"rope_type": "default", "rope_theta": 1e4}
+    both = {"full_attention": plain, "sliding_attention": local}
+    edit_config(folder, rope_theta=None, rope_local_base_freq=None, rope_parameters=both if arch == "gemma3" else plain)
+    assert difference(logits(folder), right) == 0.0
