@@ -106,7 +106,6 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 def _answer(name: str, offline: bool) -> Answer:
     """The headers of what is here, else a reading of the name."""
-    from localq.hub.client import is_offline
     from localq.labels import read_label
 
     path = _here(name)
@@ -116,6 +115,8 @@ def _answer(name: str, offline: bool) -> Answer:
 
         with open_checkpoint(path) as checkpoint:
             return Answer(name, read_label(_base(name)), read_truth(checkpoint), local=True)
+    from localq.hub.client import is_offline
+
     answer = Answer(name, read_label(name), None)
     answer.on_hub = not offline and _is_repository(name) and not is_offline()
     if answer.says_nothing() and not answer.on_hub:
@@ -192,7 +193,7 @@ def _base(name: str) -> str:
 
 def _format_rows(name: str, label: Label) -> list[tuple[str, str]]:
     """Rows of a registered format, where `name` is one's own name and no recipe's or scheme's."""
-    from localq.inspect.knowledge import card_for
+    from localq.inspect.knowledge.cards import card_for
 
     if not name.replace("_", "").isalnum() or name != name.lower() or (label.scheme and card_for(label)):
         return []

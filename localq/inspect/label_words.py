@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from localq.inspect.knowledge import Card, Packing, card_for
+from localq.inspect.knowledge.base import Card, Packing
+from localq.inspect.knowledge.cards import card_for
 from localq.inspect.knowledge.vectors import METHODS
 from localq.labels.label import Label, Piece, short
 

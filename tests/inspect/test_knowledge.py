@@ -7,7 +7,7 @@ import math
 import pytest
 
 from localq.formats import FORMATS, find
-from localq.inspect.knowledge import card_for
+from localq.inspect.knowledge.cards import card_for
 from localq.inspect.knowledge.ggml import PACKINGS, RECIPES
 from localq.inspect.knowledge.integers import awq, gptq, hqq
 from localq.inspect.knowledge.mlx import BITS, GROUPS

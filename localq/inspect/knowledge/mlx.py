@@ -15,8 +15,14 @@ def packing(bits: int, group: int) -> Packing:
     return Packing(f"affine_{bits}bit_g{group}", group, group, False, parts)
 
 
-def card(bits: int, group: int | None) -> Card | None:
+def card(bits: float, group: int | None) -> Card | None:
     """MLX's affine mode of so many bits; a group of 64 where the name says none (mlx-lm's default)."""
+    if not isinstance(bits, int):
+        return Card(
+            what=f"MLX's affine mode with bits mixed between tensors, {bits:g} on average: the config lists them",
+            activations="16 bits",
+            engines="mlx-lm, LM Studio and others on MLX, localq",
+        )
     if bits not in BITS or (group is not None and group not in GROUPS):
         return None
     quality: tuple[Figure, ...] = ()
