@@ -32,24 +32,10 @@ _FUSED = {
     **{"input_scale": "input_scale", "global_scale": "weight_global_scale", "zero_point": "weight_zero_point"},
 }
 # Of packings localq tells from each other but does not read, so that it can say what it found.
-_OTHER_MAINS = {"qweight", "weight_packed", "W_q", "blocks", "trellis", "q_weight", "codes", "weight._data._data"}
+_OTHER_MAINS = {"q_weight", "trellis", "codes", "weight._data._data"}
 _OTHERS = {
-    *("scales", "qzeros", "g_idx", "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point"),
-    *(
-        "weight_shape",
-        "weight_g_idx",
-        "weight_global_scale",
-        "qscale_weight",
-        "scale",
-        "zero",
-        "suh",
-        "svh",
-        "mcg",
-        "mul1",
-    ),
-    *("q_invperm", "q_perm", "q_scale_max", "q_groups", "q_group_map", "codebooks", "weight_scales", "workspace"),
-    *("SCB", "weight_format", "weight.absmax", "weight.quant_map", "weight.nested_absmax", "weight.nested_quant_map"),
-    *("weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4"),
+    *("q_invperm", "q_perm", "q_scale_max", "q_groups", "q_group_map"),  # EXL2
+    *("suh", "svh", "mcg", "mul1", "codebooks", "weight_scales", "workspace", "qscale_weight"),
 }
 
 
