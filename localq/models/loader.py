@@ -107,7 +107,7 @@ class _Load:
         return given
 
     def dropped(self, given: Given) -> dict[str, str]:
-        """Matrices that the architecture's own `sanitize` left out (blocks that predict further tokens and the like)."""
+        """Matrices that the architecture's own `sanitize` left out (blocks that predict further tokens, say)."""
         used = {
             name for value in given.values() if isinstance(value, Traced) for name in self.ledger.sources(value.rows)
         }

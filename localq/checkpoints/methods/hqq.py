@@ -1,7 +1,7 @@
 """hqq: the config of transformers' HqqConfig; every module also carries its own settings, and must agree with it.
 
 `quant_config` holds `weight_quant_params` (nbits, group_size, axis) for all modules, or one such object per linear tag
-("self_attn.q_proj", the end of a module's path). `skip_modules` stay unquantised; whether they are is for the arrays to say.
+("self_attn.q_proj", the end of a module's path). `skip_modules` stay unquantised; whether they are, the arrays say.
 Source: transformers/utils/quantization_config.py (`HqqConfig`), quantizers/quantizer_hqq.py.
 """
 
