@@ -10,6 +10,7 @@ from typing import Any
 
 _OTHER = "Get the model in another packing (GGUF, MLX, AWQ, GPTQ, compressed-tensors), or quantise the original."
 _QUANTO = "quanto's int4 and int2 weights (weight._data._data) are stored without the shape of their matrix."
+_QUIP = "no document says how they lie in a file, only code under a licence (GPL) that localq's cannot follow"
 # quant_method -> why
 _METHODS = {
     "exl2": "ExLlamaV2's mixed-width rows (EXL2) are ordered for its CUDA kernels",
@@ -32,6 +33,8 @@ def refused_arrays(parts: Collection[str]) -> tuple[str, str] | None:
     """Sentence and hint where these arrays of one module are packed in a refused way, else None."""
     if {"q_weight", "q_scale_max"} <= set(parts):
         return f"the arrays {', '.join(sorted(parts))} are EXL2's: {_METHODS['exl2']}.", _OTHER
+    if "Qidxs" in parts or {"trellis", "SU"} <= set(parts):
+        return f"the arrays {', '.join(sorted(parts))} are QuIP#'s or QTIP's: {_QUIP}.", _OTHER
     if "weight._data._data" in parts:
         return _QUANTO, "Take the model in quanto's int8 or float8, or quantise the original with localq quantize."
     return None
@@ -41,6 +44,9 @@ def refused_method(quantization: Mapping[str, Any] | None) -> tuple[str, str] | 
     """The same where the config names such a packing."""
     if not quantization:
         return None
+    online = _rotations(quantization.get("transform_config"))
+    if online:
+        return f"the config's transform_config rotates activations at run time ({online}); localq does not.", _OTHER
     method = str(quantization.get("quant_method", "")).lower()
     if method in _METHODS:
         return f"{_METHODS[method]} (quant_method {method!r}).", _OTHER
@@ -51,3 +57,23 @@ def refused_method(quantization: Mapping[str, Any] | None) -> tuple[str, str] | 
     if quantization.get("is_marlin_format") is True:
         return f"{_METHODS['marlin']} (is_marlin_format).", _OTHER
     return None
+
+
+def _rotations(config: Any) -> str:
+    """Where compressed-tensors' transforms act on activations, in words; "" where all were folded into weights.
+
+    `config_groups` name schemes, whose `apply` lists say `location`: weight_input and weight_output were done when the
+    file was written, every other one is done in each forward pass (compressed_tensors/transform/transform_args.py).
+    """
+    if not config:
+        return ""
+    schemes = config.get("config_groups") if isinstance(config, Mapping) else None
+    if not isinstance(schemes, Mapping):
+        return "not understood"
+    found = set()
+    for scheme in schemes.values():
+        applied = scheme.get("apply") if isinstance(scheme, Mapping) else None
+        for one in applied if isinstance(applied, list) else [None]:
+            place = str(one.get("location"))[:40] if isinstance(one, Mapping) else "not understood"
+            found |= {place} - {"weight_input", "weight_output"}
+    return ", ".join(sorted(found))

@@ -167,9 +167,33 @@ def test_damaged_scales_stop_a_load(tmp_path: Path) -> None:
         load_model(open_checkpoint(packed))
 
 
+def rotated(*places: str) -> dict[str, Any]:
+    applied = [{"targets": ["Linear"], "location": place, "inverse": False, "ignore": []} for place in places]
+    return {**BNB8, "transform_config": {"config_groups": {"R": {"type": "hadamard", "apply": applied}}}}
+
+
+def test_rotations_folded_into_weights_are_no_matter(tmp_path: Path) -> None:
+    config = rotated("weight_input", "weight_output")
+    packed, dense = write_both(build("llama"), tmp_path, lambda p, w: None if SKIPPED.search(p) else int8, config)
+    assert compare(packed, dense)[1] < BOUND
+
+
+@pytest.mark.parametrize("arrays", [("Qidxs", "SU", "SV", "Wscale"), ("trellis", "SU", "SV", "tlut")])
+def test_quip_is_refused_by_name(tmp_path: Path, arrays: tuple[str, ...]) -> None:
+    def quip(weight: np.ndarray) -> Packed:
+        return {name: np.zeros((4, 4), np.int16) for name in arrays}, weight
+
+    packed, _ = write_both(build("llama"), tmp_path, lambda p, w: None if SKIPPED.search(p) else quip, {})
+    with pytest.raises(UnsupportedError, match="are QuIP#'s or QTIP's"):
+        load_model(open_checkpoint(packed))
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
+        (rotated("weight_output", "input"), r"transform_config rotates activations at run time \(input\)"),
+        (rotated("q_attn", "k_cache"), r"run time \(k_cache, q_attn\)"),
+        ({**BNB8, "transform_config": ["R4"]}, "not understood"),
         ({"quant_method": "spqr"}, "SpQR keeps its outliers in the order of its CUDA kernel's tiles"),
         ({"quant_method": "higgs"}, "HIGGS stores weights in FLUTE's order"),
         ({"quant_method": "eetq"}, "EETQ stores int8 weights in an order of CUDA tensor-core tiles"),
