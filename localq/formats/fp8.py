@@ -1,7 +1,7 @@
 """fp8_<code>_<grain>: 8-bit floats under a scale; weight = code * scale, the scale multiplied whatever its name says.
 
 `weight` is E4M3 (largest 448) or E5M2 (57344), `[..., out, in]`. Beside it `weight_scale`, or `weight_scale_inv` in
-DeepSeek's naming, which is no inverse either:
+DeepSeek's naming, which is no inverse either (its V4 says `scale`):
 
     tensor    one scale: (), (1,) or (1, 1)
     halves    one for the upper half of the rows, one for the lower (gate and up in one matrix): (2, 1)
@@ -41,8 +41,9 @@ _USUAL = {  # the shape a name does not mention
     **{"tensor": "one", "halves": "two", "channel": "column", "block": "grid", "group": "grid"},
 }
 _NAME = re.compile(
-    r"fp8_(e4m3|e5m2)_(tensor|halves|channel|(block|group)(\d{1,5}))(?:_(scalar|pair|flat|grid4))?(_inv)?"
+    r"fp8_(e4m3|e5m2)_(tensor|halves|channel|(block|group)(\d{1,5}))(?:_(scalar|pair|flat|grid4))?(_inv|_scale)?"
 )
+_PARTS = {"weight_scale_inv": "_inv", "weight_scale": "", "scale": "_scale"}  # and how names of variants end
 _METHODS = ("fp8", "fbgemm_fp8", "modelopt", "compressed-tensors")
 _PLAIN = (  # grains without blocks and the shapes of their scales, in the order they are tried
     *(("tensor", 0, style) for style in ("scalar", "one", "pair")),
@@ -62,7 +63,7 @@ class FP8(
     scale="float per tensor, channel or block of 128 x 128",
     containers=("safetensors",),
     mains=("weight",),
-    suffixes=("weight", "weight_scale", "weight_scale_inv"),
+    suffixes=("weight", "weight_scale", "weight_scale_inv", "scale"),
 ):
     code: ClassVar[str] = "e4m3"
     grain: ClassVar[str] = "tensor"
@@ -75,7 +76,7 @@ class FP8(
         style = style or _USUAL[grain]
         name = f"fp8_{code}_{grain}{block or ''}" + (f"_{style}" if style != _USUAL[grain] else "")
         return cls.variant(
-            name + ("_inv" if part == "weight_scale_inv" else ""),
+            name + _PARTS[part],
             code=code,
             grain=grain,
             group_size=block,
@@ -93,7 +94,7 @@ class FP8(
         found = _NAME.fullmatch(name)
         if found is None:
             return None
-        part = "weight_scale_inv" if found[6] else "weight_scale"
+        part = next(part for part, end in _PARTS.items() if end == (found[6] or ""))
         return cls.of(found[1], found[3] or found[2], int(found[4] or 0), found[5] or "", part)
 
     @classmethod
@@ -274,12 +275,12 @@ def _scale_part(stored: Mapping[str, Part]) -> str:
     Raises:
         CheckpointError: there is none, or there are two.
     """
-    found = [name for name in ("weight_scale_inv", "weight_scale") if name in stored]
+    found = [name for name in _PARTS if name in stored]
     if len(found) == 1:
         return found[0]
     raise CheckpointError(
         f"A matrix of 8-bit floats {stored['weight'].shape} has {' and '.join(found) or 'no scales'} beside it; "
-        "either weight_scale_inv or weight_scale was expected."
+        f"one of {', '.join(_PARTS)} was expected."
     )
 
 

@@ -21,6 +21,7 @@ from tests.packed import test_compressed_tensors as peer
 from tests.packed.fixtures import NAME, assert_same, read, write
 from tests.packed.native import assert_rows, decoded_by_mlx
 
+PROVES = {"mxfp4_int8"}
 BLOCKS = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
 WHOLE = {"quant_method": "fp8", "weight_block_size": None}
 
@@ -185,6 +186,80 @@ def test_what_contradicts_itself_is_refused(tmp_path: Path, name: str) -> None:
 def test_zero_scales_are_damage(tmp_path: Path, shape: tuple[int, ...]) -> None:
     with pytest.raises(CheckpointError, match="0.0; expected finite scales other than zero"):
         load(tmp_path, {"weight": codes((96, 64)), "weight_scale": np.zeros(shape, np.float32)}, WHOLE)
+
+
+def test_mxfp8_of_transformers(tmp_path: Path) -> None:
+    """Bytes per row and 32 inputs under DeepSeek's name: MLX's mxfp8 as it is."""
+    w, bytes_ = codes((96, 256)), np.random.default_rng(4).integers(110, 125, (96, 8)).astype(np.uint8)
+    config = {"quant_method": "mxfp8", "scale_fmt": "ue8m0", "weight_block_size": [1, 32], "ignored_layers": ["x"]}
+    t = load(tmp_path, {"weight": w, "weight_scale_inv": bytes_}, config)
+    want = w.astype(np.float32) * np.repeat(np.exp2(bytes_.astype(np.float32) - 127), 32, axis=1)
+    np.testing.assert_array_equal(t.dequantize(), want)
+    np.testing.assert_array_equal(decoded_by_mlx(t), want)
+    with pytest.raises(CheckpointError, match="excludes this module"):
+        load(tmp_path, {"weight": w, "weight_scale_inv": bytes_}, {**config, "ignored_layers": [NAME]})
+
+
+FOUR = {**BLOCKS, "scale_fmt": "ue8m0", "expert_dtype": "fp4"}
+
+
+def fp4(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs int8 [..., in / 2], low nibble first, E8M0 bytes [..., in / 32] and the weights."""
+    rng = np.random.default_rng(shape[-2])
+    nibbles = rng.integers(0, 16, shape)
+    scales = rng.integers(110, 125, (*shape[:-1], shape[-1] // 32))
+    pairs = (nibbles[..., 0::2] | nibbles[..., 1::2] << 4).astype(np.uint8).view(np.int8)
+    magnitude = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])[nibbles & 7] * np.where(nibbles > 7, -1.0, 1.0)
+    values = magnitude * np.repeat(np.exp2(scales - 127.0), 32, axis=-1)
+    return pairs, scales.astype(np.uint8), values.astype(np.float32)
+
+
+@pytest.mark.parametrize("part", ["weight_scale_inv", "scale", "weight_scale"])
+@pytest.mark.parametrize("dtype", [np.uint8, ml_dtypes.float8_e8m0fnu])
+def test_fp4_experts(tmp_path: Path, part: str, dtype: Any) -> None:
+    pairs, scales, want = fp4((96, 128))
+    t = load(tmp_path, {"weight": pairs, part: scales.view(dtype)}, FOUR)
+    assert find(t.format.name) is t.format and t.shape == (96, 128)
+    np.testing.assert_array_equal(t.dequantize(), want)
+    np.testing.assert_array_equal(decoded_by_mlx(t), want)
+    assert_rows(t)
+
+
+def test_fp4_experts_stacked(tmp_path: Path) -> None:
+    from tests.packed.rawfile import save
+
+    pairs, scales, want = fp4((3, 64, 128))
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    write(tmp_path, {"weight": np.zeros(1, np.float32)}, FOUR)
+    save(tmp_path / "model.safetensors", {name: pairs, f"{name}_scale_inv": scales.view(ml_dtypes.float8_e8m0fnu)})
+    with open_checkpoint(tmp_path) as checkpoint:
+        t = checkpoint[name]
+    np.testing.assert_array_equal(t.dequantize(), want)
+    np.testing.assert_array_equal(t.matrix(2).rows(slice(0, 64, 2)).dequantize(), want[2, ::2])
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({}, "no scales beside it"),
+        ({"scale": np.ones((96, 4), np.uint8), "weight_scale": np.ones((96, 4), np.uint8)}, "weight_scale and scale"),
+        ({"scale": np.ones((96, 3), np.uint8)}, r"\(96, 64\), 128 weights a row.*\(96, 3\).*\(96, 4\)"),
+        ({"scale": np.ones((96, 4), np.float32)}, r"scale float32 \(96, 4\); expected E8M0"),
+        ({"scale": np.full((96, 4), 255, np.uint8)}, r"\(0, 0\): inf"),
+    ],
+)
+def test_damaged_fp4_is_refused(tmp_path: Path, parts: dict[str, np.ndarray], words: str) -> None:
+    with pytest.raises(CheckpointError, match=words):
+        load(tmp_path, {"weight": fp4((96, 128))[0], **parts}, FOUR)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2)])
+def test_deepseek_v4_names_its_scales_scale(tmp_path: Path, shape: tuple[int, int]) -> None:
+    w = codes((320, 192)) if shape == (3, 2) else codes((64, 96))
+    powers = np.exp2(np.random.default_rng(6).integers(-9, -2, shape).astype(np.float32))
+    t = load(tmp_path, {"weight": w, "scale": powers.astype(ml_dtypes.float8_e8m0fnu)}, FOUR)
+    assert t.format.name == "fp8_e4m3_block128_scale" and find(t.format.name) is t.format
+    np.testing.assert_array_equal(t.dequantize(), by_blocks(w, powers))
 
 
 def test_left_out_matrices_stay_plain_and_packed_ones_may_not_be(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """fp8: DeepSeek's, Qwen's and transformers' 8-bit float checkpoints.
 
-`weight_block_size` ([128, 128] or null), `modules_to_not_convert`; which module is packed, its arrays say: quantisers
-leave matrices out whose sides do not divide. `scale_fmt` only tells how scales were rounded. DeepSeek's experts may
-be 4 bits (`expert_dtype`), see formats/mxfp4_int8.py. Source: transformers/utils/quantization_config.py
-`FineGrainedFP8Config`.
+`weight_block_size` ([128, 128] or null), `modules_to_not_convert` (MiniMax: `ignored_layers`); which module is packed,
+its arrays say: quantisers leave matrices out whose sides do not divide. `scale_fmt` "ue8m0" means scales that are
+powers of two, some stored as bytes. DeepSeek's experts may be 4 bits (`expert_dtype`), see formats/mxfp4_int8.py.
+Source: transformers/utils/quantization_config.py `FineGrainedFP8Config`.
 """
 
 from __future__ import annotations
@@ -17,5 +17,6 @@ from localq.checkpoints.exclusions import excluded
 def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None]:
     """Module path -> settings of formats/fp8.py, None where the config leaves the module out."""
     common = {"quant_method": "fp8", **{key: config.get(key) for key in ("weight_block_size", "scale_fmt")}}
-    left_out = excluded(config)
+    other = "ignored_layers" if config.get("modules_to_not_convert") is None else "modules_to_not_convert"
+    left_out = excluded(config, other)
     return lambda path: None if left_out(path) else common
