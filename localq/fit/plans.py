@@ -33,7 +33,7 @@ def plan(config: Config) -> list[LayerCache]:
                 return table[str(name)](text)
         if name in PLAIN or name in DIVIDED:
             own = {**text, "head_dim": None} if name in DIVIDED else text
-            return [full_layer(own)] * size(text, "num_hidden_layers", "n_layer", "n_layers")
+            return [full_layer(own)] * size(text, "num_hidden_layers", "num_layers", "n_layer", "n_layers")
     raise UnsupportedError(
         f"localq has no KV cache arithmetic for the architecture '{model_type}'.",
         "The weights can still be counted: localq explain",
@@ -50,7 +50,7 @@ def planned() -> frozenset[str]:
 def text_part(config: Config) -> Config:
     """The language part of a config (multimodal models nest it)."""
     inner = config.get("text_config")
-    return {**config, **inner} if isinstance(inner, Mapping) else config
+    return inner if isinstance(inner, Mapping) else config
 
 
 def size(config: Config, *names: str, default: int | None = None) -> int:
@@ -68,7 +68,7 @@ def size(config: Config, *names: str, default: int | None = None) -> int:
 def heads(config: Config) -> int:
     """Key/value heads: its own count, else that of the queries."""
     queries = size(config, "num_attention_heads", "n_head", "n_heads")
-    return size(config, "num_key_value_heads", "num_kv_heads", "multi_query_group_num", default=queries)
+    return size(config, "num_key_value_heads", "n_kv_heads", "num_kv_heads", "multi_query_group_num", default=queries)
 
 
 def head_dim(config: Config) -> int:
@@ -190,6 +190,10 @@ _WINDOWED: dict[str, Planner] = {
     "olmo3": _typed(4),
     "gpt_oss": _typed(2),
     "mellum": _typed(),
+    "afmoe": _typed(),
+    "exaone_moe": _typed(),
+    "laguna": _typed(),
+    "muse_glimmer": _typed(),
     "cohere2": _periodic(4),
     "gemma3": _periodic(6),
     "gemma3_text": _periodic(6),
@@ -230,6 +234,24 @@ def _twice(config: Config) -> list[LayerCache]:
     return [latent_layer(config)] * (2 * size(config, "num_layers", "num_hidden_layers"))
 
 
+def _all_heads(config: Config) -> list[LayerCache]:
+    """GPT-2, GPT-NeoX, GPT-J: a key and a value for every query head."""
+    layer = full_layer({**config, "num_key_value_heads": None, "head_dim": None})
+    return [layer] * size(config, "num_hidden_layers", "n_layer")
+
+
+def _loops(config: Config) -> list[LayerCache]:
+    """Nanbeige: the layers are gone through several times, each time with caches of their own."""
+    return [full_layer(config)] * (size(config, "num_hidden_layers") * size(config, "num_loops", default=1))
+
+
+def _openelm(config: Config) -> list[LayerCache]:
+    counts = config.get("num_kv_heads")
+    if not isinstance(counts, list) or not all(type(n) is int and n > 0 for n in counts):
+        raise CheckpointError(f"The config's num_kv_heads is {counts!r}; expected one number per layer.")
+    return [LayerCache("full", 2 * n * size(config, "head_dim")) for n in counts]
+
+
 def _one_head(config: Config) -> list[LayerCache]:
     """GPT-BigCode: one key/value head for all queries where `multi_query` is set."""
     layer = full_layer({**config, "num_key_value_heads": 1} if config.get("multi_query", True) else config)
@@ -255,17 +277,21 @@ _OWN: dict[str, Planner] = {
     "glm_moe_dsa": _indexed,
     "longcat_flash": _twice,
     "gpt_bigcode": _one_head,
+    "gpt2": _all_heads,
+    "gpt_neox": _all_heads,
+    "gptj": _all_heads,
+    "nanbeige": _loops,
+    "openelm": _openelm,
     "dbrx": _dbrx,
 }
 
 # Keys and values of every token in every layer: `num_key_value_heads` heads, `head_dim` wide where that is a key ...
 PLAIN = frozenset(
-    """bitnet dots1 ernie4_5 ernie4_5_moe exaone gemma gemma2 glm glm4 glm4_moe gpt2 gpt_neox
-    hunyuan_v1_dense lille-130m minicpm minimax nemotron olmo2 olmoe qwen3 qwen3_moe seed_oss smollm3 solar_open
-    telechat3""".split()
+    """bitnet dots1 ernie4_5 ernie4_5_moe exaone gemma gemma2 glm glm4 glm4_moe hunyuan_v1_dense lille-130m minicpm
+    minimax minimax_m2 nemotron olmo2 olmoe qwen3 qwen3_moe seed_oss smollm3 solar_open telechat3""".split()
 )
 # ... and hidden_size / heads wide whatever `head_dim` says.
 DIVIDED = frozenset(
-    """Klear apertus bailing_moe cohere deepseek granite granitemoe helium hunyuan internlm2 internlm3 mimo mixtral
-    phi phi3 phimoe qwen qwen2 qwen2_moe stablelm starcoder2""".split()
+    """apertus bailing_moe cohere deepseek granite granitemoe helium hunyuan hunyuan_v1_moe internlm2 internlm3
+    Klear mimo mixtral phi phi3 phimoe qwen qwen2 qwen2_moe stablelm starcoder2""".split()
 )

@@ -141,6 +141,16 @@ def _rwkv7(config: Config) -> list[LayerCache]:
     )
 
 
+def _plamo2(config: Config) -> list[LayerCache]:
+    """Plamo 2: Mamba layers, with attention in every `mamba_step`-th."""
+    width, step = size(config, "hidden_size_per_head", default=128), size(config, "mamba_step", default=2)
+    inner = size(config, "mamba_num_heads") * width
+    conv = (size(config, "mamba_d_conv", default=4) - 1) * inner
+    state = LayerCache("state", state=conv, state32=inner * size(config, "mamba_d_state"))
+    full = LayerCache("full", 2 * heads(config) * width)
+    return [full if i % step == step // 2 else state for i in range(size(config, "num_hidden_layers"))]
+
+
 RECURRENT: dict[str, Planner] = {
     "qwen3_next": _delta_net,
     "qwen3_5": _delta_net,
@@ -156,4 +166,5 @@ RECURRENT: dict[str, Planner] = {
     "jamba": _jamba,
     "kimi_linear": _kimi,
     "rwkv7": _rwkv7,
+    "plamo2": _plamo2,
 }

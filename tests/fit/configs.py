@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.factories import every
+
 _COMMON: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 24, "vocab_size": 320, "max_position_embeddings": 4096,
@@ -11,7 +13,7 @@ _COMMON: dict[str, Any] = {
     "attention_bias": False, "mlp_bias": False, "use_bias": False, "tie_word_embeddings": True, "num_experts": 4,
     "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_routed_experts": 4,
     "n_shared_experts": 1, "num_shared_experts": 1, "shared_expert_intermediate_size": 32, "sliding_window": 40,
-    "hidden_act": "silu", "first_k_dense_replace": 1, "moe_layer_freq": 1, "n_group": 1, "topk_group": 1,
+    "first_k_dense_replace": 1, "moe_layer_freq": 1, "n_group": 1, "topk_group": 1,
     "routed_scaling_factor": 1.0, "norm_topk_prob": True, "scoring_func": "sigmoid", "topk_method": "noaux_tc",
     "logits_scaling": 1.0, "embedding_multiplier": 1.0, "attention_multiplier": 0.2, "residual_multiplier": 1.0,
     "partial_rotary_factor": 0.5, "use_qk_norm": False, "rope_scaling": None, "mlp_only_layers": [],
@@ -85,6 +87,10 @@ _OWN: dict[str, dict[str, Any]] = {
         "moe_topk": 2, "num_shared_expert": 1, "use_mixed_mlp_moe": True, "use_cla": False, "cla_share_factor": 1,
         "rope_scaling": {"factor": 1.0, "alpha": 1.0, "type": "dynamic"},
     },
+    "hunyuan_v1_moe": {
+        "moe_topk": [2] * 4, "num_shared_expert": [1] * 4, "use_mixed_mlp_moe": True, "use_cla": False,
+        "rope_scaling": {"factor": 1.0, "alpha": 1.0, "type": "dynamic"},
+    },
     "hunyuan_v1_dense": {"rope_scaling": {"factor": 1.0, "alpha": 1.0, "type": "dynamic"}},
     "jamba": {
         "attn_layer_offset": 1, "attn_layer_period": 2, "expert_layer_offset": 1, "expert_layer_period": 2,
@@ -124,6 +130,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "type": "longrope", "short_factor": [1.0] * 4, "long_factor": [1.0] * 4,
         "original_max_position_embeddings": 4096}},
     "minimax": {"shared_intermediate_size": 0, "rotary_dim": 12},
+    "minimax_m2": {"shared_intermediate_size": 0, "rotary_dim": 12},
     "ministral3": {"layer_types": _TYPES, "rope_parameters": {
         "rope_theta": 1e4, "rope_type": "default", "llama_4_scaling_beta": 0.1,
         "original_max_position_embeddings": 4096}},
@@ -156,5 +163,7 @@ _OWN: dict[str, dict[str, Any]] = {
 
 
 def tiny(model_type: str) -> dict[str, Any]:
-    """A config of a few thousand weights."""
+    """A config of a few thousand weights: of this table, else of the one all architectures are loaded from."""
+    if model_type not in _OWN and model_type in every.model_types():
+        return every.config(model_type)
     return {**_COMMON, **_OWN.get(model_type, {}), "model_type": model_type}
