@@ -31,13 +31,14 @@ def spelled_out(config: Mapping[str, Any]) -> dict[str, Any]:
     full = dict(config)
     if isinstance(full.get("text_config"), Mapping):
         full["text_config"] = spelled_out(full["text_config"])
-    rope = full.get("rope_parameters")
-    if not isinstance(rope, Mapping):
+    found = full.get("rope_parameters")
+    if not isinstance(found, Mapping):
         return full
-    kinds = [rope.get(kind) for kind in ("full_attention", "sliding_attention")]
-    if all(isinstance(kind, Mapping) for kind in kinds):  # Gemma 3 and others with two ropes
-        _set_missing(full, "rope_local_base_freq", kinds[1].get("rope_theta"))  # type: ignore[union-attr]
-        rope = kinds[0]
+    rope: Mapping[str, Any] = found
+    whole, local = found.get("full_attention"), found.get("sliding_attention")
+    if isinstance(whole, Mapping) and isinstance(local, Mapping):  # Gemma 3 and others with two ropes
+        _set_missing(full, "rope_local_base_freq", local.get("rope_theta"))
+        rope = whole
     _set_missing(full, "rope_theta", rope.get("rope_theta"))
     _set_missing(full, "partial_rotary_factor", rope.get("partial_rotary_factor"))
     if rope.get("rope_type", "default") != "default":

@@ -137,6 +137,7 @@ def _gemma3n(layers: int, **sizes: int) -> Config:
         "final_logit_softcapping": 30.0,
         "layer_types": _TYPES3N[:layers],
         "activation_sparsity_pattern": _SPARSE[:layers],
+        "hidden_activation": "gelu_pytorch_tanh",
         "hidden_size_per_layer_input": 256,
         "altup_num_inputs": 4,
         "altup_coef_clip": 120.0,
@@ -216,3 +217,5 @@ CASES: dict[str, Case] = {
         moe_intermediate_size=64,
     ),
 }
+# Compared with transformers: in llama.cpp 20 layers have keys of their own, here 5 of 10
+SHARED = _case3n(10, hidden_size=64, intermediate_size=512, head_dim=32, num_attention_heads=2, num_kv_shared_layers=5)

@@ -90,3 +90,12 @@ CASES: dict[str, Case] = {
         shown=_shown,
     ),
 }
+# Compared with transformers: chunks of 8 tokens, temperatures that change with every fourth
+CHUNKED = Case(
+    "llama4",
+    _llama4(attention_chunk_size=8, floor_scale=4, attn_scale=0.1, attn_temperature_tuning=True),
+    _keys,
+    _stored,
+    hugging_face=_published,
+    shown=_shown,
+)

@@ -35,7 +35,7 @@ def classes() -> tuple[Any, Any]:
             }
             if params.get("tie_word_embeddings") is False:
                 raise UnsupportedError("The config unties the head; hunyuan_v1_moe is computed with a tied one.")
-            return super().from_dict(full)
+            return super().from_dict(full)  # type: ignore[no-untyped-call]
 
     class Experts(hunyuan.MoeBlock):
         def __call__(self, x: mx.array) -> mx.array:
