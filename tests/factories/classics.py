@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.factories.more import GONE, Array, Case, Config, Weights
+from tests.factories.other import llama_rows
 
 
 def _plus_one(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]]:
@@ -255,6 +256,9 @@ CASES: dict[str, Case] = {
             "rms_norm_eps": 1.5625e-07,
         },
         lambda c: {"rope.dimension_count": 32, "attention.key_length": None, "attention.value_length": None},
+    ),
+    "xverse": Case(
+        "xverse", {"model_type": "xverse", "num_key_value_heads": 4}, lambda c: {"rope.dimension_count": 64}, llama_rows
     ),
     "apertus": Case(
         "apertus",
