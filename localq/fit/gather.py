@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from localq.errors import LocalqError, NotFoundError
@@ -97,12 +96,8 @@ def _main_weights(files: list[RemoteFile]) -> int:
 def _merged(repo: str, file: str) -> Label:
     """A GGUF's name read, with what only its repository's name says (size, variant, imatrix) added."""
     inner, outer = read_label(file.rsplit("/", 1)[-1] + ".gguf"), read_label(repo)
-    missing = {
-        f.name: getattr(outer, f.name)
-        for f in fields(Label)
-        if getattr(inner, f.name) is None and getattr(outer, f.name) is not None
-    }
-    return replace(inner, **missing)
+    missing = {key: value for key, value in outer.to_dict().items() if getattr(inner, key) is None}
+    return inner._replace(**missing)
 
 
 def named(ref: str, label: Label) -> Offer | None:
@@ -113,7 +108,7 @@ def named(ref: str, label: Label) -> Offer | None:
     from localq.hub.refs import resolve
 
     with open_checkpoint(resolve(ref)) as checkpoint:
-        known = label if label.parameters else replace(label, parameters=checkpoint.parameters)
+        known = label if label.parameters else label._replace(parameters=checkpoint.parameters)
         return Offer(ref, known, checkpoint.nbytes, True)
 
 
