@@ -95,7 +95,9 @@ def _check_activation(model: Module, text: Mapping[str, Any]) -> None:
 def _source(model: Module) -> str:
     """The architecture's own code, in lower case: the modules its layers are defined in."""
     modules = {type(module).__module__ for _, module in model.named_modules()} | {type(model).__module__}
-    own = [sys.modules[name] for name in sorted(modules) if name.startswith("mlx_lm.models.")]
+    own = [
+        sys.modules[name] for name in sorted(modules) if name.startswith(("mlx_lm.models.", "localq.models.corrected."))
+    ]
     try:
         return "\n".join(inspect.getsource(module) for module in own).lower()
     except OSError:  # installed without sources

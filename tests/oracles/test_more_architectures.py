@@ -20,6 +20,7 @@ from tests.factories import (
     gemmas,
     ggml,
     hybrid,
+    linear,
     llamas,
     mla,
     more,
@@ -41,6 +42,7 @@ FAMILIES = (
     gemmas,
     llamas,
     hybrid,
+    linear,
     state_space,
     vision,
 )

@@ -9,6 +9,7 @@ the other axis, so no packed `kv_b_proj` holds the same weights: both halves the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from localq.checkpoints.architectures import Name
@@ -72,13 +73,15 @@ def halves_apart(keys: ModelKeys) -> bool:
     return apart == {True}
 
 
-def join_halves(keys: ModelKeys, pieces: dict[str, Source]) -> None:
+def join_halves(keys: ModelKeys, pieces: dict[str, Source], layers: Sequence[int] | None = None) -> None:
     """`attn_k_b` and `attn_v_b` of one float type as `attn_kv_b`; halves of packed types stay apart.
+
+    `layers` are those with latent attention, all by default.
 
     Raises:
         CheckpointError: a layer has neither form, half of one, or halves that do not fit each other.
     """
-    for i in range(keys.layers):
+    for i in range(keys.layers) if layers is None else layers:
         whole, key, value = (f"blk.{i}.attn_{x}_b.weight" for x in ("kv", "k", "v"))
         if whole in pieces:
             continue
