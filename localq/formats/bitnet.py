@@ -29,7 +29,7 @@ class Ternary(Format):
 
     @classmethod
     def layout(cls, shape: tuple[int, ...]) -> dict[str, Part]:
-        if len(shape) != 2 or shape[0] % 4:
+        if len(shape) != 2 or shape[0] % 4 or 0 in shape:
             raise CheckpointError(f"A matrix of shape {shape} has no multiple of 4 rows, as {cls.name} packs them.")
         return {
             "weight": Part("uint8", (shape[0] // 4, shape[1])),

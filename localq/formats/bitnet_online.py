@@ -44,7 +44,7 @@ class BitNetOnline(
         if not quantization or quantization.get("online") is not True or set(stored) != {"weight"}:
             return None
         part = stored["weight"]
-        return (cls, part.shape) if len(part.shape) == 2 else None
+        return (cls, part.shape) if len(part.shape) == 2 and 0 not in part.shape else None
 
     @classmethod
     def ternary(cls, t: PackedTensor) -> tuple[NDArray[np.int8], np.float32]:

@@ -1,9 +1,9 @@
 """bnb_int8: bitsandbytes' LLM.int8(); weight[n, k] = int8[n, k] * SCB[n] / 127.
 
-`weight` int8 `[out, in]`, `SCB` float32 `[out]` (the largest magnitude of a row), `weight_format` uint8 `[]`, 0 for rows
-as they are. The original computes with int8 activations except in columns of outliers; localq computes with float
-activations, which is what those approximate.
-Source: bitsandbytes/nn/modules.py (`Linear8bitLt`), backends/default/ops.py (`int8_vectorwise_dequant`), 0.50.
+`weight` int8 `[out, in]`, `SCB` float32 `[out]` (the largest magnitude of a row), `weight_format` uint8 `[]`, 0 for
+rows as they are. The original computes with int8 activations except in columns of outliers; localq computes with
+float activations, which is what those approximate. Source: bitsandbytes/nn/modules.py (`Linear8bitLt`),
+backends/default/ops.py (`int8_vectorwise_dequant`), 0.50.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class BNBInt8(
         if "SCB" not in stored or "weight" not in stored:
             return None
         weight = stored["weight"]
-        if weight.dtype != "int8" or len(weight.shape) != 2:
+        if weight.dtype != "int8" or len(weight.shape) != 2 or 0 in weight.shape:
             raise CheckpointError(f"A weight beside SCB is {weight.dtype} {weight.shape}; expected int8 [out, in].")
         if "weight_format" in stored and stored["weight_format"].shape == ():
             cls.check({"weight_format": stored["weight_format"].values()})

@@ -45,8 +45,7 @@ class EXL3(
     scale="fp16 per input and per row",
     containers=("safetensors",),
     mains=("trellis",),
-    suffixes=("trellis", "suh", "svh", "su", "sv"),
-    unused=("mcg", "mul1"),
+    suffixes=("trellis", "suh", "svh", "su", "sv", "mcg", "mul1"),
     scale_parts=("suh", "svh"),
     zero_scales=True,
     row_multiple=_BLOCK,
@@ -81,6 +80,11 @@ class EXL3(
         if cls.as_signs:
             return {"trellis": trellis, "su": Part("int16", (width // 16,)), "sv": Part("int16", (out // 16,))}
         return {"trellis": trellis, "suh": Part("float16", (width,)), "svh": Part("float16", (out,))}
+
+    @classmethod
+    def options(cls, shape: tuple[int, ...]) -> dict[str, Part]:
+        """The scalar that names the formula; its value is always the same and not read."""
+        return {cls.book: Part("int32|uint32", ())} if cls.book else {}
 
     @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:

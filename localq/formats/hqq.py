@@ -33,10 +33,11 @@ from localq.formats.reselect import floats, numbers, run_of
 _PACKED = {"8bit_u8": (8, 1), "4bit_u8": (4, 2), "3bit_32": (3, 10), "2bit_u8": (2, 4), "1bit_u8": (1, 8)}
 _PACKING = {1: "1bit_u8", 2: "2bit_u8", 3: "3bit_32", 4: "4bit_u8", 5: "8bit_u8", 6: "8bit_u8", 8: "8bit_u8"}
 _DTYPES = {"uint8": 1, "int32": 4, "float16": 2, "bfloat16": 2, "float32": 4}
+_NUMBERS = "int32|uint8|float32|int64|bool"
+_WORDS = ("packing", "unpack_view_dtype", "compute_dtype")
 _SETTINGS = (
-    *("shape", "nbits", "group_size", "axis", "packing", "unpack_view_dtype", "view_as_float", "compute_dtype"),
-    *("quant_scale", "quant_zero", "offload_meta", "encoded_state_dict", "stores_quant_config"),
-    *("channel_wise", "optimize", "round_zero"),
+    *("nbits", "group_size", "axis", "view_as_float", "quant_scale", "quant_zero", "offload_meta"),
+    *("encoded_state_dict", "stores_quant_config", "channel_wise", "optimize", "round_zero"),
 )
 _NAME = re.compile(r"hqq_([1-8])bit_g(\d{1,6})(_axis0)?(?:_(bytes))?(?:_in_(float16|bfloat16|float32))?")
 
@@ -52,8 +53,7 @@ class HQQ(
     scale="16-bit float scale and zero per group",
     containers=("safetensors",),
     mains=("W_q",),
-    suffixes=("W_q", "scale", "zero"),
-    unused=_SETTINGS,
+    suffixes=("W_q", "scale", "zero", "shape", *_WORDS, *_SETTINGS),
     scale_parts=("scale", "zero"),
     zero_scales=True,
 ):
@@ -109,6 +109,18 @@ class HQQ(
         wide = columns * _DTYPES[stored] // _DTYPES[cls.viewed or stored]
         scale = Part("float16|bfloat16|float32", (rows, 1) if cls.axis else (1, columns))
         return {"W_q": Part(cls.viewed or stored, (-(-rows // blocks), wide)), "scale": scale, "zero": scale}
+
+    @classmethod
+    def options(cls, shape: tuple[int, ...]) -> dict[str, Part]:
+        """The settings, which `match` reads."""
+        numbers = {name: Part(_NUMBERS, ()) for name in _SETTINGS}
+        return {**numbers, **{name: Part("uint8", (1,)) for name in _WORDS}, "shape": Part("int64", (2,))}
+
+    @classmethod
+    def check_parts(cls, shape: tuple[int, ...], parts: Mapping[str, Part]) -> None:
+        """As the layout has it, words being of any length."""
+        words = {n: Part(p.dtype, (1,)) if n in _WORDS and len(p.shape) == 1 else p for n, p in parts.items()}
+        super().check_parts(shape, words)
 
     @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:

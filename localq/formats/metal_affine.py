@@ -71,6 +71,8 @@ class MetalAffine(
             raise CheckpointError("qbiases are the metal method's, which the config does not name.")
         bits, group = one_of(quantization, "bits", _BITS), one_of(quantization, "group_size", _GROUPS)
         *lead, words = stored["weight"].shape or (0,)
+        if 0 in (*lead, words) or not lead:
+            raise CheckpointError(f"weight is {stored['weight'].shape}; expected uint32 [out, in * bits / 32].")
         return cls.of(bits, group), (*lead, words * 32 // bits)
 
     @classmethod

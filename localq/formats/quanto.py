@@ -41,7 +41,7 @@ class Quanto(Format):
         part = stored["weight._data"]
         if part.dtype not in cls.codes.split("|"):
             return None
-        if len(part.shape) != 2:
+        if len(part.shape) != 2 or 0 in part.shape:
             raise CheckpointError(f"weight._data is {part.dtype} {part.shape}; expected [out, in].")
         return cls, part.shape
 

@@ -65,7 +65,7 @@ class TorchAO(Format):
 
     @classmethod
     def layout(cls, shape: tuple[int, ...]) -> dict[str, Part]:
-        if len(shape) != 2 or (cls.spread > 0 and shape[-1] % cls.spread):
+        if len(shape) != 2 or 0 in shape or (cls.spread > 0 and shape[-1] % cls.spread):
             raise CheckpointError(f"A matrix of shape {shape} is no whole number of groups of {cls.spread}.")
         scale = (1, 1) if cls.spread < 0 else (shape[0], shape[1] // cls.spread if cls.spread else 1)
         return {
