@@ -85,8 +85,8 @@ def help_text() -> str:
     return (
         f"usage: localq VERB ...\n\nReads, explains and runs quantised language models.\n\n{verbs}\n\n"
         "Every verb: --help, -q (quiet), -v (verbose), --debug (traceback); --json where a verb prints a table.\n"
-        "MODEL is 'demo' (bundled), a folder, a .gguf or .safetensors file, or org/name[:LABEL] from the Hugging\n"
-        f"Face cache.\n\nExit codes: {EXIT_CODES}.\n"
+        "MODEL is 'demo' (bundled), a folder, a .gguf or .safetensors file, org/name[:LABEL] or a bare name of the\n"
+        f"Hugging Face hub, or ollama:NAME.\n\nExit codes: {EXIT_CODES}.\n"
     )
 
 
