@@ -73,6 +73,19 @@ def _mixtral_names(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]
     yield _w(name) if ".experts." in name else name, w
 
 
+_YARN: Config = {
+    "rope_type": "yarn",
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+}
+_MIXTRAL_NAMES = {
+    f"model.layers.{{bid}}.block_sparse_moe.experts.{w}": f"blk.{{bid}}.ffn_{x}_exps"
+    for w, x in (("w1", "gate"), ("w2", "down"), ("w3", "up"))
+}
+
+
 _SCALES: Config = {
     "attention_multiplier": 0.2,
     "embedding_multiplier": 12.0,
@@ -170,6 +183,41 @@ CASES: dict[str, Case] = {
         _correction,
         hugging_face=_mixtral_names,
     ),
+    "qwen3moe-yarn": Case(
+        "qwen3moe",
+        {
+            "model_type": "qwen3_moe",
+            "head_dim": 64,
+            "num_experts": 8,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 64,
+            "norm_topk_prob": True,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [],
+            "rope_scaling": _YARN,
+        },
+        lambda c: {"expert_feed_forward_length": c["moe_intermediate_size"]},
+    ),
+    "mixtral-yarn": Case(
+        "llama",
+        {
+            "model_type": "mixtral",
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "rope_scaling": _YARN,
+            "max_position_embeddings": 256,
+        },
+        lambda c: {"rope.dimension_count": 64, "vocab_size": c["vocab_size"]},
+        llama_rows,
+        names=_MIXTRAL_NAMES,
+        hugging_face=_mixtral_names,
+    ),
+    "glm4-yarn": Case(
+        "glm4",
+        {"model_type": "glm4", "head_dim": 64, "partial_rotary_factor": 0.5, "rope_scaling": _YARN},
+        _partial,
+    ),
+    "glm4moe-yarn": Case("glm4moe", {**_GLM_MOE, "rope_scaling": _YARN}, _glm_moe_keys, _correction),
     "olmo2": Case("olmo2", {"model_type": "olmo2", "rope_theta": 5e5}),
     "olmo3": Case(
         "olmo2",

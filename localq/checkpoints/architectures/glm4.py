@@ -25,7 +25,7 @@ _QKV = {name: ATTENTION[name] for name in ATTENTION if "attn_output" not in name
 
 def _config(keys: ModelKeys) -> dict[str, Any]:
     return {
-        **decoder(keys, scalings=(), partial_rope=True),
+        **decoder(keys, scalings=("linear", "yarn"), partial_rope=True),
         "attention_bias": has_biases(keys, "attn_q", "attn_k", "attn_v"),
         "partial_rotary_factor": rotated_share(keys),
     }

@@ -27,10 +27,11 @@ _QKV = {name: ATTENTION[name] for name in ATTENTION if "attn_output" not in name
 def _config(keys: ModelKeys) -> dict[str, Any]:
     if keys.integer("expert_gating_func", 0) not in (0, 2):  # sigmoid, also where a file does not say
         keys.refuse("expert_gating_func")
+    config = decoder(keys, scalings=("linear", "yarn"), partial_rope=True)
     return {
-        **decoder(keys, scalings=(), partial_rope=True),
+        **config,
         **experts(keys),
-        "rope_scaling": None,
+        "rope_scaling": config.get("rope_scaling"),
         "attention_bias": has_biases(keys, "attn_q", "attn_k", "attn_v"),
         "use_qk_norm": "blk.0.attn_q_norm.weight" in keys.tensors,
         "partial_rotary_factor": rotated_share(keys),

@@ -43,7 +43,7 @@ def _llama(keys: ModelKeys) -> dict[str, Any]:
 
 def _mixtral(keys: ModelKeys) -> dict[str, Any]:
     experts, used = expert_counts(keys)
-    config = decoder(keys, scalings=(), own_head_dim=False)
+    config = decoder(keys, scalings=("linear", "yarn"), own_head_dim=False)
     return {**config, "num_local_experts": experts, "num_experts_per_tok": used}
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def _config(keys: ModelKeys) -> dict[str, Any]:
     experts, used = expert_counts(keys)
-    config = decoder(keys, scalings=())
+    config = decoder(keys, scalings=("linear", "yarn"))
     return {
         **config,
         "num_experts": experts,
