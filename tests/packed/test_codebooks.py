@@ -35,7 +35,7 @@ DAMAGE: dict[str, tuple[Any, dict[str, Any], dict[str, Any], str]] = {
     "no scales": (AQLM, {"scales": None}, {}, "lacks its part 'scales'"),
     "books": (AQLM, {"codebooks": AQLM.parts["codebooks"][:, :-1]}, {}, "2 to 65536 vectors"),
     "code": (AQLM, {"codes": np.full_like(AQLM.parts["codes"], 300)}, {}, "go from 300 to 300; expected -256 to 255"),
-    "axes": (AQLM, {"codes": AQLM.parts["codes"][:, :, 0]}, {}, r"codes are \(16, 8\)"),
+    "axes": (AQLM, {"codes": AQLM.parts["codes"][:, :, 0]}, {}, r"codes are \(16, 16\)"),
     "config": (AQLM, {}, {"nbits_per_codebook": 8}, r"nbits_per_codebook 8; codebooks of shape .* say 9"),
     "nan": (AQLM, {"codebooks": np.full_like(AQLM.parts["codebooks"], np.nan)}, {}, "nan; expected finite"),
     "no table": (VPTQ, {"res_centroids.weight": None}, {}, "lacks its part 'res_centroids.weight'"),
