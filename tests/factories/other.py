@@ -197,6 +197,10 @@ def _exaone_published(c: Config, name: str, w: Array) -> Iterator[tuple[str, Arr
     yield name.replace("mlp.gate.e_score_correction_bias", "mlp.e_score_correction_bias"), w
 
 
+def _deci_rows(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]]:
+    yield name, permuted(w, len(w) // 64) if name.endswith(("q_proj.weight", "k_proj.weight")) else w
+
+
 CASES: dict[str, Case] = {
     "deepseek": Case(
         "deepseek",
@@ -351,5 +355,29 @@ CASES: dict[str, Case] = {
             "rope.scaling.yarn_beta_fast": 32.0,
             "rope.scaling.yarn_beta_slow": 1.0,
         },
+    ),
+    "deci": Case(
+        "deci",
+        {
+            "model_type": "nemotron-nas",
+            "num_hidden_layers": 3,
+            "num_key_value_heads": GONE,
+            "intermediate_size": GONE,
+            "block_configs": [
+                {"attention": {"n_heads_in_group": 2}, "ffn": {"ffn_mult": 1.5}},
+                {"attention": {"no_op": True}, "ffn": {"ffn_mult": 2.5}},
+                {"attention": {"n_heads_in_group": 4}, "ffn": {"ffn_mult": 1.5}},
+            ],
+        },
+        lambda c: {
+            "attention.head_count": [4, 0, 4],
+            "attention.head_count_kv": [2, 0, 1],
+            "feed_forward_length": [256, 512, 256],
+            "attention.key_length": 64,
+            "attention.value_length": 64,
+            "rope.dimension_count": 64,
+            "vocab_size": c["vocab_size"],
+        },
+        _deci_rows,
     ),
 }

@@ -32,15 +32,15 @@ def take(t: PackedTensor, index: Any, axis: int | None = None) -> PackedTensor:
 
 def query_rows(keys: ModelKeys, shape: tuple[int, ...]) -> Change:
     """Undo the row order of the llama family's queries (`LlamaModel.permute`, conversion/llama.py)."""
-    return _unpermute(shape, keys.heads)
+    return unpermuted(shape, keys.heads)
 
 
 def key_rows(keys: ModelKeys, shape: tuple[int, ...]) -> Change:
     """Undo the row order of the llama family's keys."""
-    return _unpermute(shape, keys.kv_heads)
+    return unpermuted(shape, keys.kv_heads)
 
 
-def _unpermute(shape: tuple[int, ...], heads: int) -> Change:
+def unpermuted(shape: tuple[int, ...], heads: int) -> Change:
     """HF keeps a head's rows as two halves, GGUF interleaves the halves: row 2j+h of GGUF is row h*d/2+j of HF."""
     rows = shape[max(len(shape) - 2, 0)] if shape else 0
     if rows % (2 * heads):
