@@ -151,6 +151,14 @@ def _lettered(config: Config) -> list[LayerCache]:
     return by_types(config, types)
 
 
+def _mistral(config: Config) -> list[LayerCache]:
+    """Every layer slides where there is a window (models/corrected/mistral.py)."""
+    layers = size(config, "num_hidden_layers")
+    if config.get("sliding_window") and not config.get("layer_types"):
+        return by_types(config, ["sliding_attention"] * layers)
+    return _typed()(config)
+
+
 def _llama4(config: Config) -> list[LayerCache]:
     full = full_layer(config)
     chunk = LayerCache("chunk", full.width, size(config, "attention_chunk_size"))
@@ -184,7 +192,7 @@ def _window(config: Config) -> int:
 
 _WINDOWED: dict[str, Planner] = {
     "llama": _typed(),
-    "mistral": _typed(),
+    "mistral": _mistral,
     "ministral3": _typed(),
     "mistral3": _typed(),
     "olmo3": _typed(4),

@@ -99,3 +99,5 @@ CHUNKED = Case(
     hugging_face=_published,
     shown=_shown,
 )
+# Compared with transformers: every layer sees the last 8 tokens
+WINDOWED = Case("llama", {"model_type": "mistral", "sliding_window": 8, "head_dim": 64}, hugging_face=_published)

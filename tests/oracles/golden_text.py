@@ -1,5 +1,6 @@
 """Logits of transformers for tiny models where llama.cpp cannot be the oracle, stored like those of golden.py.
 
+llama.cpp gives Mistral no window.
 Gemma 3n's shared keys need 21 layers in llama.cpp, over which its float16 table of GELU grows past any bound; Llama 4's
 chunks are 8192 tokens there. Made by `python -m tests.oracles.golden_text` in an environment with torch and
 transformers; made last with torch 2.13.0 and transformers 5.23.0, float32, eager attention.
@@ -17,7 +18,7 @@ from tests.factories import TinyModel, gemmas, llamas, more
 from tests.oracles.golden import IDS, KEPT, fingerprint
 
 PATH = Path(__file__).with_name("golden_text.npz")
-CASES = {"gemma3n": gemmas.SHARED, "llama4": llamas.CHUNKED}
+CASES = {"gemma3n": gemmas.SHARED, "llama4": llamas.CHUNKED, "mistral": llamas.WINDOWED}
 
 
 def make(name: str) -> TinyModel:
@@ -34,13 +35,22 @@ def golden(name: str, model: TinyModel) -> NDArray[np.float32]:
 
 def _theirs(name: str, model: TinyModel) -> Any:
     import torch
-    from transformers import Gemma3nForCausalLM, Gemma3nTextConfig, Llama4ForCausalLM, Llama4TextConfig
+    from transformers import (
+        Gemma3nForCausalLM,
+        Gemma3nTextConfig,
+        Llama4ForCausalLM,
+        Llama4TextConfig,
+        MistralConfig,
+        MistralForCausalLM,
+    )
 
-    text = dict(model.config["text_config"])
+    text = dict(model.config.get("text_config", model.config))
     if name == "gemma3n":
         ropes = {"full_attention": text.pop("rope_theta"), "sliding_attention": text.pop("rope_local_base_freq")}
         text["rope_parameters"] = {kind: {"rope_type": "default", "rope_theta": t} for kind, t in ropes.items()}
         theirs, prefix = Gemma3nForCausalLM(Gemma3nTextConfig(**text)), "model.language_model."
+    elif name == "mistral":
+        theirs, prefix = MistralForCausalLM(MistralConfig(**text)), "model."
     else:
         text["rope_parameters"] = {"rope_type": "default", "rope_theta": text.pop("rope_theta")}
         theirs, prefix = Llama4ForCausalLM(Llama4TextConfig(**text)), "language_model.model."

@@ -12,9 +12,11 @@ from tests.factories import more
 from tests.oracles import golden_text
 from tests.oracles.golden import IDS, KEPT
 
-
 # GGUF has no key for the size of Llama 4's chunks; it is 8192 there
-@pytest.mark.parametrize(("name", "container"), [("gemma3n", "folder"), ("gemma3n", "gguf"), ("llama4", "folder")])
+FOLDERS = [(name, "folder") for name in golden_text.CASES]
+
+
+@pytest.mark.parametrize(("name", "container"), [*FOLDERS, ("gemma3n", "gguf")])
 def test_logits_of_transformers(name: str, container: str, tmp_path: Path) -> None:
     model = golden_text.make(name)
     right = golden_text.golden(name, model)

@@ -18,13 +18,13 @@ def with_scaling(base: Any) -> tuple[Any, Any]:
     known = {field.name for field in fields(base.ModelArgs)}
 
     @dataclass
-    class Args(base.ModelArgs):  # type: ignore[misc,name-defined]  # the base is mlx-lm's, known at run time only
+    class Args(base.ModelArgs):  # type: ignore[misc]  # the base is mlx-lm's, known at run time only
         if "rope_scaling" not in known:
             rope_scaling: dict[str, Any] | None = None
         if "max_position_embeddings" not in known:
             max_position_embeddings: int | None = None
 
-    class Model(base.Model):  # type: ignore[misc,name-defined]
+    class Model(base.Model):  # type: ignore[misc]
         def __init__(self, args: Any) -> None:
             super().__init__(args)
             for layer in self.layers if args.rope_scaling else ():
