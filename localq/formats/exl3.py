@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
 from localq.formats.base import Format, Match, PackedTensor, Part
-from localq.formats.hadamard import transform
+from localq.formats.hadamard import matrix, transform
 from localq.formats.reselect import RowDecoder
 
 _BLOCK, _TILE = 128, 16
@@ -110,12 +110,11 @@ class EXL3(
         for block in np.unique(at // _BLOCK):
             chosen = np.flatnonzero(at // _BLOCK == block)
             tiles = t.parts["trellis"][:, block * 8 : block * 8 + 8]
-            rows = transform(cls.tiles(tiles).T, _BLOCK)  # [128 rows, in], the inputs' rotation
-            rows = transform(rows.T, _BLOCK).T
-            rows *= np.float32(1 / _BLOCK)
-            rows *= left
-            rows *= right[block * _BLOCK : block * _BLOCK + _BLOCK, None]
-            out[chosen] = rows[at[chosen] % _BLOCK]
+            turned = transform(np.ascontiguousarray(cls.tiles(tiles).T), _BLOCK)  # [128 rows, in]: the inputs' side
+            rows = (matrix(_BLOCK) @ turned)[at[chosen] % _BLOCK]  # the outputs'
+            rows *= np.float32(1 / _BLOCK) * left
+            rows *= right[at[chosen], None]
+            out[chosen] = rows
         return out
 
     @classmethod
@@ -125,7 +124,7 @@ class EXL3(
         words = np.ascontiguousarray(trellis).view(np.uint32).astype(np.uint64).reshape(rows, columns, -1)
         first, last, shift = _windows(int(cls.bits))
         state = (words[..., first] << np.uint64(32) | words[..., last]) >> shift & np.uint64(0xFFFF)
-        values = values_of(cls.book).take(state.astype(np.uint16))[..., _places()]
+        values = values_of(cls.book).take(state.astype(np.uint16))
         return values.reshape(rows, columns, _TILE, _TILE).transpose(0, 2, 1, 3).reshape(rows * _TILE, -1)
 
     @classmethod
@@ -166,14 +165,13 @@ def values_of(book: str) -> NDArray[np.float32]:
 
 @cache
 def _windows(bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
-    """For each of 256 codes the words of 32 bits its state begins and ends in, and the shift after it."""
-    ends = (np.arange(256) + 257) * bits
+    """For each place of a tile the words of 32 bits its state begins and ends in, and the shift after it."""
+    ends = (_places() + 257) * bits
     first, last = (ends - 16) // 32, (ends - 1) // 32
     words = 8 * bits
     return first % words, last % words, ((last + 1) * 32 - ends).astype(np.uint64)
 
 
-@cache
 def _places() -> NDArray[np.int64]:
     """For each place of a 16 x 16 tile, row by row, the code that lies there."""
     lane = np.arange(32)
