@@ -35,8 +35,7 @@ class ModelOptInt4(
     containers=("safetensors",),
     mains=("weight",),
     suffixes=("weight", "weight_scale", "pre_quant_scale"),
-    scale_parts=("weight_scale",),
-    zero_scales=True,  # a group of zeros
+    scale_parts=("weight_scale", "pre_quant_scale"),  # never zero: ModelOpt writes positive ones for zeros too
     row_multiple=2,
 ):
     @classmethod

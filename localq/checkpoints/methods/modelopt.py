@@ -16,7 +16,7 @@ from localq.errors import CheckpointError, UnsupportedError
 
 _BLOCKS = ("FP8_PB_WO", "FP8_PB_REAL", "FP8_BLOCK")
 _KNOWN = (
-    *("NVFP4", "W4A16_NVFP4", "NVFP4_AWQ", "NVFP4_SVDQUANT", "FP8", "FP8_PER_CHANNEL_PER_TOKEN", "MXFP8", "MXFP4"),
+    *("NVFP4", "W4A16_NVFP4", "NVFP4_AWQ", "FP8", "FP8_PER_CHANNEL_PER_TOKEN", "MXFP8", "MXFP4"),
     *("W4A16_AWQ", "INT4_AWQ", "INT4", *_BLOCKS),
 )
 
