@@ -41,7 +41,8 @@ class Variant(NamedTuple):
 def variants(file: str) -> dict[str, Variant]:
     """Every variant of one fixture file."""
     with safe_open(DATA / file, "np") as stored:
-        notes = {name: json.loads(text) for name, text in (stored.metadata() or {}).items()}
+        given = sorted((stored.metadata() or {}).items())  # safetensors gives them in any order
+    notes = {name: json.loads(text) for name, text in given}
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in notes}
     for key, value in deserialize((DATA / file).read_bytes()):  # the numpy reader knows no 8-bit floats
         name, part = key.split(".", 1)
