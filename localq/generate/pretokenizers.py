@@ -82,12 +82,33 @@ _EXAONE_MOE = (
     rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|\p{{N}}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
 )
+_HAN = r"&&[^\p{Han}]"
+_KIMI_UPPER, _KIMI_LOWER = _UPPER.replace("]", _HAN + "]"), _LOWER.replace("]", _HAN + "]")
+_KIMI_K2 = (
+    rf"\p{{Han}}+|[^\r\n\p{{L}}\p{{N}}]?{_KIMI_UPPER}*{_KIMI_LOWER}+{_CONTRACTION}?"
+    rf"|[^\r\n\p{{L}}\p{{N}}]?{_KIMI_UPPER}+{_KIMI_LOWER}*{_CONTRACTION}?"
+    rf"|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"
+)
+# Blocks of CJK, Kana, Thai, Lao, Khmer, Myanmar and Hangul
+_AFMOE_SCRIPTS = (
+    r"[\x{4e00}-\x{9fff}\x{3400}-\x{4dbf}\x{f900}-\x{faff}\x{3040}-\x{30ff}\x{ff65}-\x{ff9f}\x{2f00}-\x{2fdf}"
+    r"\x{e40}-\x{eff}\x{1780}-\x{17ff}\x{1000}-\x{109f}\x{aa60}-\x{aa7f}\x{a9e0}-\x{a9ff}\x{ac00}-\x{d7af}"
+    r"\x{1100}-\x{11ff}]+"
+)
+_AFMOE = (r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))", _AFMOE_SCRIPTS, rf"{_MARKED}|{_SPACES}")
+_SPARK = (*_DEEPSEEK3[:2], _MARKED.removesuffix(r"[\r\n]*") + r"|[\r\n]|\s+(?!\S)|\s+", r"\p{N}")
 _MINICPM5 = (r"\p{N}{1,3}", rf"{_CONTRACTION}|{_WORD}|\p{{N}}+|{_REST}")
 
 _RULES: tuple[tuple[str, Split], ...] = (
     ("default", Split(_DEFAULT)),
     ("llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano", Split((_LLAMA3,), True, True)),
-    ("dbrx smaug-bpe glm4 chatglm-bpe", Split((_LLAMA3,))),
+    ("dbrx smaug-bpe chatglm-bpe", Split((_LLAMA3,))),
+    ("glm4 glm5", Split((_LLAMA3,), True)),
+    ("kimi-k2", Split((_KIMI_K2,))),
+    ("afmoe", Split(_AFMOE)),
+    ("spark2_5", Split(_SPARK)),
+    ("superbpe", Split((r"\p{N}+", r"(?=(\d{3})+(?!\d))"))),
+    ("granite-embed-multi-97m", Split((_GPT4O,), True)),
     ("minicpm5", Split(_MINICPM5, True)),
     ("jais-2", Split((_JAIS2,))),
     ("qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2", Split((_QWEN2,))),

@@ -3,6 +3,7 @@
 model   gpt2   byte-level BPE: tokens, merges and a pre-tokenizer named by `pre` (see `pretokenizers`)
         llama  SentencePiece BPE: tokens and scores, merged by score
         t5     SentencePiece unigram with its normalisation table
+        gemma4 byte-pair encoding over text itself (see `spaced_bpe`)
         bert   WordPiece, words marked with U+2581 instead of continuations with ##
 Kinds of tokens (`token_type`): 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte.
 """
@@ -27,6 +28,7 @@ from localq.generate.sentencepiece_model import (
     SentencePieceEncoder,
     model_bytes,
 )
+from localq.generate.spaced_bpe import PRE_NAMES, spaced_bpe
 from localq.generate.specials import SpecialIds, end_ids, special_ids
 from localq.generate.tokenizer import Encoder, Tokenizer
 from localq.generate.tokenizer_files import LibraryEncoder
@@ -59,6 +61,7 @@ def tokenizer_from_gguf(meta: Mapping[str, Any]) -> Tokenizer:
     """
     model = meta[_PREFIX + "model"]
     builders = {"gpt2": _byte_level, "llama": _sentencepiece, "t5": _sentencepiece, "bert": _wordpiece}
+    builders["gemma4"] = _spaced
     if model not in builders:
         raise UnsupportedError(
             f"The GGUF's tokenizer is '{model}'; localq knows {', '.join(builders)}.",
@@ -111,6 +114,8 @@ def _byte_level(vocab: Vocabulary) -> Tokenizer:
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
     pre = vocab.get("pre")
+    if pre in PRE_NAMES:
+        return _spaced(vocab)
     if pre is None:
         warnings.warn(
             "This old GGUF does not name its pre-tokenizer (tokenizer.ggml.pre); 'default' is used as in llama.cpp and "
@@ -118,7 +123,7 @@ def _byte_level(vocab: Vocabulary) -> Tokenizer:
             stacklevel=2,
         )
     rule = split_rule("default" if pre is None else pre)
-    merges = [tuple(m.split(" ", 1)) if m[:1] != " " else (" ", m[2:]) for m in _array(vocab.meta, "merges", None)]
+    merges = _merges(vocab)
     model_ids = {t: i for i, t in enumerate(vocab.tokens)}
     try:
         backend = Tokenizer(models.BPE(vocab=model_ids, merges=merges, ignore_merges=rule.ignore_merges))
@@ -130,6 +135,22 @@ def _byte_level(vocab: Vocabulary) -> Tokenizer:
     ids = special_ids(vocab.meta, len(vocab.tokens), add_bos=rule.add_bos)
     encoder = LibraryEncoder.with_added(backend, vocab.tokens, vocab.kinds)
     return _assemble(vocab, encoder, spelled.byte_level_pieces(vocab.tokens, raw), ids, False)
+
+
+def _merges(vocab: Vocabulary) -> list[tuple[str, ...]]:
+    return [tuple(m.split(" ", 1)) if m[:1] != " " else (" ", m[2:]) for m in _array(vocab.meta, "merges", None)]
+
+
+def _spaced(vocab: Vocabulary) -> Tokenizer:
+    """Gemma 4 always begins with BOS, whatever its files say (as in llama.cpp); Sarvam as its file says."""
+    gemma = vocab.get("pre") != "sarvam-moe"
+    forced = {_PREFIX + "add_bos_token": True} if gemma and vocab.get("bos_token_id") is not None else {}
+    ids = special_ids({**vocab.meta, **forced}, len(vocab.tokens))
+    unknown = vocab.tokens[ids.named["unk_token"]] if "unk_token" in ids.named else None
+    backend = spaced_bpe({t: i for i, t in enumerate(vocab.tokens)}, _merges(vocab), unknown)
+    encoder = LibraryEncoder.with_added(backend, vocab.tokens, vocab.kinds)
+    pieces = spelled.sentencepiece_pieces(vocab.tokens, vocab.of_kind(BYTE))
+    return _assemble(vocab, encoder, pieces, ids, False)
 
 
 def _sentencepiece(vocab: Vocabulary) -> Tokenizer:

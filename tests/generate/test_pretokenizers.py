@@ -28,6 +28,7 @@ OWN = {
     "talkie": "as gpt-4o",
     "minimax-m2": "as gpt-4o",
     "youtu": "llama.cpp does not know Lu from Ll",
+    "kimi-k2": "llama.cpp does not know Lu from Ll",
     "tiny_aya": "llama.cpp does not know Lu from Ll",
     "cohere2moe": "llama.cpp does not know Lu from Ll",
     "deepseek-llm": "llama.cpp hides U+3000 from the CJK range",
