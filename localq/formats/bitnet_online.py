@@ -41,7 +41,9 @@ class BitNetOnline(
     @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
         """A lone float matrix of a module that methods/bitnet.py calls `online`."""
-        if not quantization or quantization.get("online") is not True or set(stored) != {"weight"}:
+        if not quantization or quantization.get("quant_method") != "bitnet" or set(stored) != {"weight"}:
+            return None
+        if quantization.get("online") is not True:
             return None
         part = stored["weight"]
         return (cls, part.shape) if len(part.shape) == 2 and 0 not in part.shape else None

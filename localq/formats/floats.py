@@ -33,8 +33,10 @@ class FloatFormat(Format):
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
         """One stored array of this dtype is a float tensor whatever the config says: mlx-lm packs what has scales."""
         part = next(iter(stored.values()))
-        if len(stored) != 1 or (quantization and quantization.get("online") is True and len(part.shape) == 2):
-            return None  # the latter: bitnet_online's
+        own = quantization or {}
+        online = own.get("quant_method") == "bitnet" and own.get("online") is True  # bitnet_online's
+        if len(stored) != 1 or (online and len(part.shape) == 2):
+            return None
         return (cls, part.shape) if part.dtype == cls.dtype else None
 
     @classmethod

@@ -30,7 +30,7 @@ def by_the_book(parts: dict[str, np.ndarray], bits: int) -> np.ndarray:
     out = []
     for words, norms in zip(parts["weight"], parts["norms"], strict=True):
         stream = sum(int(word) << (32 * i) for i, word in enumerate(words))
-        row = []
+        row: list[float] = []
         for g, norm in enumerate(norms):
             codes = [stream >> (bits * (128 * g + i)) & ((1 << bits) - 1) for i in range(128)]
             row.extend(hadamard @ (float(norm) * np.array([table[c] for c in codes])) / math.sqrt(128))
