@@ -11,7 +11,7 @@ import numpy as np
 from localq.checkpoints.base import Checkpoint
 from localq.engines.base import Logits, check_ids, read_context, within_context
 from localq.engines.room import check_room
-from localq.errors import LocalqError
+from localq.errors import LocalqError, UnsupportedError
 from localq.generate.decode import PromptCache
 from localq.generate.samplers import Sampling
 from localq.models.linear import PackedEmbedding, PackedLinear
@@ -31,6 +31,8 @@ class MLXEngine:
     name = "mlx"
 
     def __init__(self, checkpoint: Checkpoint, context: int | None = None) -> None:
+        if checkpoint.unsupported:  # before anything a config would have to say
+            raise UnsupportedError(checkpoint.unsupported)
         config = text_config(checkpoint.config or {})
         self.context = read_context(context, _trained_context(config), f"'{checkpoint.path}'")
         check_room(checkpoint)

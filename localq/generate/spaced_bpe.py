@@ -15,7 +15,7 @@ PRE_NAMES = ("gemma4", "granite-embed-multi-311m", "sarvam-moe")
 SPACE = "\u2581"
 
 
-def spaced_bpe(ids: Mapping[str, int], merges: Sequence[tuple[str, ...]], unknown: str | None) -> Any:
+def spaced_bpe(ids: Mapping[str, int], merges: Sequence[tuple[str, str]], unknown: str | None) -> Any:
     """A tokenizers `Tokenizer` of these tokens and merges.
 
     Raises:
@@ -23,7 +23,7 @@ def spaced_bpe(ids: Mapping[str, int], merges: Sequence[tuple[str, ...]], unknow
     """
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-    known = [tuple(pair) for pair in merges]
+    known = list(merges)
     if not any("\n" in part for pair in known for part in pair):
         known += _breaks(ids)
     try:
@@ -36,7 +36,7 @@ def spaced_bpe(ids: Mapping[str, int], merges: Sequence[tuple[str, ...]], unknow
     return backend
 
 
-def _breaks(ids: Mapping[str, int]) -> list[tuple[str, ...]]:
+def _breaks(ids: Mapping[str, int]) -> list[tuple[str, str]]:
     """Merges that make every run of line breaks the vocabulary has, shorter runs first."""
     runs = sorted(len(token) for token in ids if token and not token.strip("\n"))[:64]
     if 1 not in runs:

@@ -137,8 +137,12 @@ def _byte_level(vocab: Vocabulary) -> Tokenizer:
     return _assemble(vocab, encoder, spelled.byte_level_pieces(vocab.tokens, raw), ids, False)
 
 
-def _merges(vocab: Vocabulary) -> list[tuple[str, ...]]:
-    return [tuple(m.split(" ", 1)) if m[:1] != " " else (" ", m[2:]) for m in _array(vocab.meta, "merges", None)]
+def _merges(vocab: Vocabulary) -> list[tuple[str, str]]:
+    found = []
+    for merge in _array(vocab.meta, "merges", None):
+        left, _, right = merge[1:].partition(" ")  # a token may begin with a space
+        found.append((merge[:1] + left, right))
+    return found
 
 
 def _spaced(vocab: Vocabulary) -> Tokenizer:
