@@ -26,15 +26,21 @@ MAX_TEMPLATE = 1 << 20  # characters of the template; real ones have at most som
 class ChatTemplate:
     """A compiled template; `render` turns messages into the text the model was trained on."""
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None) -> None:
-        """Raises CheckpointError for a template that is too long or does not compile."""
-        if len(source) > MAX_TEMPLATE:
-            raise CheckpointError(f"The chat template has {len(source)} characters; localq reads {MAX_TEMPLATE}.")
+    def __init__(
+        self, source: str, special_tokens: Mapping[str, str] | None = None, tool_use: str | None = None
+    ) -> None:
+        """`tool_use` takes the place of `source` where tools are given. CheckpointError: too long, does not compile."""
         self.source = source
         self._special = dict(special_tokens or {})
         self._env = BoundedEnvironment()
+        self._template = self._compiled(source)
+        self._tool_use = self._template if tool_use is None else self._compiled(tool_use)
+
+    def _compiled(self, source: str) -> Any:
+        if len(source) > MAX_TEMPLATE:
+            raise CheckpointError(f"The chat template has {len(source)} characters; localq reads {MAX_TEMPLATE}.")
         try:
-            self._template = self._env.from_string(source)
+            return self._env.from_string(source)
         except (TemplateError, RecursionError, ValueError, SyntaxError, MemoryError, OverflowError) as err:
             raise CheckpointError(f"The checkpoint's chat template does not compile: {_words(err)}") from err
 
@@ -50,7 +56,7 @@ class ChatTemplate:
         out: list[str] = []
         size = 0
         try:
-            for piece in self._template.generate(given):
+            for piece in (self._tool_use if given["tools"] else self._template).generate(given):
                 size += len(piece)
                 self._env.check_size(size)
                 out.append(piece)
@@ -68,9 +74,11 @@ def open_template(ckpt: Checkpoint, special_tokens: Mapping[str, str]) -> ChatTe
     source = _source(ckpt)
     if source is None:
         return None
-    if not isinstance(source, str):
-        raise CheckpointError(f"The checkpoint's chat template is a {type(source).__name__}; expected text.")
-    return ChatTemplate(source, special_tokens)
+    tool_use = _tool_use(ckpt)
+    for one in (source, tool_use):
+        if one is not None and not isinstance(one, str):
+            raise CheckpointError(f"The checkpoint's chat template is a {type(one).__name__}; expected text.")
+    return ChatTemplate(source, special_tokens, tool_use)
 
 
 def check_messages(messages: Sequence[Message]) -> None:
@@ -87,15 +95,34 @@ def check_messages(messages: Sequence[Message]) -> None:
 def _source(ckpt: Checkpoint) -> Any:
     data = ckpt.file("chat_template.jinja")
     if data is not None:
-        try:
-            return data.decode()
-        except UnicodeDecodeError as err:
-            raise CheckpointError(f"chat_template.jinja is not UTF-8: {err}.") from err
+        return _text(data, "chat_template.jinja")
     for name in ("chat_template.json", "tokenizer_config.json"):
         found = _default_of(read_json(ckpt.file, name).get("chat_template"))
         if found is not None:
             return found
     return ckpt.metadata.get("tokenizer.chat_template") if ckpt.container == "gguf" else None
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as err:
+        raise CheckpointError(f"{name} is not UTF-8: {err}.") from err
+
+
+def _tool_use(ckpt: Checkpoint) -> Any:
+    """The template named "tool_use", where there are several (transformers takes it whenever tools are given)."""
+    if ckpt.file("chat_template.jinja") is not None:
+        data = ckpt.file("additional_chat_templates/tool_use.jinja")
+        return None if data is None else _text(data, "additional_chat_templates/tool_use.jinja")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        value = read_json(ckpt.file, name).get("chat_template")
+        if value is not None:
+            several = value if isinstance(value, list) else []
+            return next(
+                (t.get("template") for t in several if isinstance(t, dict) and t.get("name") == "tool_use"), None
+            )
+    return ckpt.metadata.get("tokenizer.chat_template.tool_use") if ckpt.container == "gguf" else None
 
 
 def _default_of(value: Any) -> Any:

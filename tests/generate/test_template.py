@@ -245,6 +245,29 @@ def test_where_templates_lie() -> None:
         text(FakeCheckpoint({"chat_template.jinja": b"\xff"}))
 
 
+def test_tools_have_a_template_of_their_own() -> None:
+    """As transformers' `get_chat_template`: "tool_use" where tools are given, else "default"."""
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    named = [{"name": "tool_use", "template": "{{ tools[0].function.name }}"}, {"name": "default", "template": "d"}]
+    keys = {"tokenizer.chat_template": "d", "tokenizer.chat_template.tool_use": "{{ tools[0].function.name }}"}
+    files = {
+        "chat_template.jinja": b"d",
+        "additional_chat_templates/tool_use.jinja": b"{{ tools[0].function.name }}",
+    }
+    for ckpt in (
+        FakeCheckpoint({"tokenizer_config.json": {"chat_template": named}}),
+        FakeCheckpoint(files),
+        FakeCheckpoint({}, keys, "gguf"),
+    ):
+        found = open_template(ckpt, {})
+        assert found is not None
+        assert found.render(CHAT) == "d"
+        assert found.render(CHAT, tools=None) == "d"
+        assert found.render(CHAT, tools=tools) == "f"
+    with pytest.raises(CheckpointError, match="int"):
+        open_template(FakeCheckpoint({}, {**keys, "tokenizer.chat_template.tool_use": 3}, "gguf"), {})
+
+
 @pytest.mark.parametrize("messages", [[], [{}], [{"role": 1, "content": ""}], ["hello"], [{"role": "user"}]])
 def test_wrong_messages(messages: list[Any]) -> None:
     with pytest.raises(UsageError):
