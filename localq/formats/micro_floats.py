@@ -74,7 +74,7 @@ class MicroFloat(Format):
         """The same codes and scales as MLX stores them: views where the arrays are contiguous."""
         codes = np.ascontiguousarray(t.parts[cls.codes_part]).view(np.uint8)
         scales = np.ascontiguousarray(t.parts[cls.scales_part]).view(np.uint8)
-        parts = {"weight": codes.reshape(*t.shape[:-1], -1).view(np.uint32), "scales": scales}
+        parts: dict[str, Array] = {"weight": codes.reshape(*t.shape[:-1], -1).view(np.uint32), "scales": scales}
         return PackedTensor(cls.twin, t.shape, parts)
 
     @classmethod
