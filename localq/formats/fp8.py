@@ -10,13 +10,13 @@ DeepSeek's naming, which is no inverse either (its V4 says `scale`):
               (out / B, 1, in / B, 1)
     groupG    one per G weights of a row: (out, ceil(in / G)); also what rows cut out of blocks become
 
-Scales are float32, bfloat16, float16 or, of blocks, powers of two too: E8M0, also as uint8. Where a part is named or
-shaped differently the variant's name says so (`_inv`, `_flat`, ...). Blocks step by B from row 0 also where the last
-is short, as DeepSeek's kernel, vLLM and compressed-tensors read them. No scale is zero: quantisers write 1 or the
-smallest step for rows and blocks of zeros (transformers' `Fp8Quantize`, compressed-tensors' `calculate_qparams`,
-ModelOpt's `get_scaling_factor`), so a zero is damage, and the codes under it were divided by it. Sources: DeepSeek-V3
-inference/kernel.py `weight_dequant`; compressed_tensors/quantization/lifecycle/forward.py; transformers/integrations
-finegrained_fp8.py and fbgemm_fp8.py.
+Scales are float32, bfloat16, float16 or, of blocks, powers of two too: E8M0, also as uint8 (`_powers`). Where a part
+is named or shaped differently the variant's name says so (`_inv`, `_flat`, ...). Blocks step by B from row 0 also
+where the last is short, as DeepSeek's kernel, vLLM and compressed-tensors read them. No scale is zero: quantisers
+write 1 or the smallest step for rows and blocks of zeros (transformers' `Fp8Quantize`, compressed-tensors'
+`calculate_qparams`, ModelOpt's `get_scaling_factor`), so a zero is damage, and the codes under it were divided by it.
+Sources: DeepSeek-V3 inference/kernel.py `weight_dequant`; compressed_tensors/quantization/lifecycle/forward.py;
+transformers/integrations finegrained_fp8.py and fbgemm_fp8.py.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _USUAL = {  # the shape a name does not mention
     **{"tensor": "one", "halves": "two", "channel": "column", "block": "grid", "group": "grid"},
 }
 _NAME = re.compile(
-    r"fp8_(e4m3|e5m2)_(tensor|halves|channel|(block|group)(\d{1,5}))(?:_(scalar|pair|flat|grid4))?(_inv|_scale)?"
+    r"fp8_(e4m3|e5m2)_(tensor|halves|channel|(block|group)(\d{1,5}))(?:_(scalar|pair|flat|grid4|powers))?(_inv|_scale)?"
 )
 _PARTS = {"weight_scale_inv": "_inv", "weight_scale": "", "scale": "_scale"}  # and how names of variants end
 _METHODS = ("fp8", "fbgemm_fp8", "modelopt", "compressed-tensors")
@@ -85,8 +85,9 @@ class FP8(
             scale_parts=(part,),
             row_multiple=block if grain == "block" else 1,
             scale=_said(grain, block),
-            bits_per_weight=8 + {"block": 32 / (block or 1) ** 2, "group": 32 / (block or 1)}.get(grain, 0.0),
-            same_size=code == "e4m3" and grain in _ROWS,
+            bits_per_weight=8
+            + (8 if style == "powers" else 32) / {"block": block**2, "group": block}.get(grain, 1 << 24),
+            same_size=code == "e4m3" and (grain in _ROWS or style == "powers" and block % 32 == 0),
         )
 
     @classmethod
@@ -99,8 +100,8 @@ class FP8(
 
     @classmethod
     def examples(cls) -> tuple[type[Format], ...]:
-        block = cls.of("e4m3", "block", 128, part="weight_scale_inv")
-        return cls.of("e4m3", "tensor"), cls.of("e4m3", "channel"), block, cls.of("e5m2", "tensor")
+        blocks = (cls.of("e4m3", "block", 128, style, "weight_scale_inv") for style in ("grid", "powers"))
+        return cls.of("e4m3", "tensor"), cls.of("e4m3", "channel"), *blocks, cls.of("e5m2", "tensor")
 
     @classmethod
     def layout(cls, shape: tuple[int, ...]) -> dict[str, Part]:
@@ -108,7 +109,7 @@ class FP8(
             raise CheckpointError(f"A {cls.name} tensor has shape {shape}; a matrix was expected.")
         if cls.grain == "halves" and shape[-2] % 2:
             raise CheckpointError(f"A {cls.name} tensor has shape {shape}; an even number of rows was expected.")
-        kinds = _FLOATS if cls.grain in _ROWS else f"{_FLOATS}|{_POWERS}"
+        kinds = _POWERS if cls.style == "powers" else _FLOATS
         return {"weight": Part(_DTYPES[cls.code].name, shape), cls.part: Part(kinds, cls.scale_shape(shape))}
 
     @classmethod
@@ -125,6 +126,12 @@ class FP8(
         return (*lead, *tail)
 
     @classmethod
+    def fits(cls, shape: tuple[int, ...], scales: Part) -> bool:
+        """Whether stored scales are of this variant's dtypes and shape for a tensor of this shape."""
+        kinds = _POWERS if cls.style == "powers" else _FLOATS
+        return cls.scale_shape(shape) == scales.shape and scales.dtype in kinds.split("|")
+
+    @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
         """The config says whether there are blocks; the scales' shape must be one of those that it allows."""
         main, settings = stored.get("weight"), quantization or {}
@@ -136,10 +143,12 @@ class FP8(
         scales = stored[part]
         if len(stored) != 2 or _is_mxfp8(main, part, scales):
             return None
-        grains = [grain for grain in _grains(settings, part) if grain[0] != "halves" or len(main.shape) > 2]
+        grains = [
+            grain for grain in _grains(settings, part, scales.dtype) if grain[0] != "halves" or len(main.shape) > 2
+        ]
         forms = [FP8.of(_CODES[main.dtype], *grain, part) for grain in grains]
         for form in forms:
-            if form.scale_shape(main.shape) == scales.shape:
+            if form.fits(main.shape, scales):
                 _check_scale_format(settings, part, scales)
                 return form, main.shape
         wanted = ", ".join(dict.fromkeys(f"{form.scale_shape(main.shape)} ({form.scale})" for form in forms))
@@ -197,8 +206,15 @@ class FP8(
             if cls.style == "grid4":
                 grid = stored[..., run.start // block : -(-run.stop // block), :, :, :]
             return PackedTensor(cls, shape, {"weight": codes, cls.part: grid})
-        scales = np.ascontiguousarray(cls.wide(t)[..., index, :])
-        return PackedTensor(FP8.of(cls.code, "group", block), shape, {"weight": codes, "weight_scale": scales})
+        return cls._grouped(codes, cls.wide(t)[..., index, :])
+
+    @classmethod
+    def _grouped(cls, codes: Array, scales: NDArray[np.float32]) -> PackedTensor:
+        """Codes `[..., out, in]` with a scale per row and group of them, powers of two as such."""
+        style = "powers" if cls.style == "powers" else "grid"
+        stored = np.ascontiguousarray(scales.astype(ml_dtypes.float8_e8m0fnu) if style == "powers" else scales)
+        form = FP8.of(cls.code, "group", int(cls.group_size), style)
+        return PackedTensor(form, codes.shape, {"weight": codes, "weight_scale": stored})
 
     @classmethod
     def join_rows(cls, tensors: Sequence[PackedTensor]) -> PackedTensor | None:
@@ -213,8 +229,9 @@ class FP8(
         scales = np.concatenate(
             [np.broadcast_to(w, (t.shape[0], w.shape[-1])) for w, t in zip(wide, tensors, strict=True)]
         )
-        form = FP8.of(cls.code, "group", block) if block else FP8.of(cls.code, "channel")
-        return PackedTensor(form, shape, {"weight": codes, "weight_scale": scales})
+        if block:
+            return cls._grouped(codes, scales)
+        return PackedTensor(FP8.of(cls.code, "channel"), shape, {"weight": codes, "weight_scale": scales})
 
     @classmethod
     def has_native(cls, t: PackedTensor) -> bool:
@@ -248,7 +265,9 @@ class FP8(
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
         layout = cls.layout(shape)
         codes = rng.standard_normal(shape).astype(np.float32).astype(_DTYPES[cls.code])
-        scales = rng.uniform(0.5, 1.5, layout[cls.part].shape).astype(np.float32)
+        scales: Array = rng.uniform(0.5, 1.5, layout[cls.part].shape).astype(np.float32)
+        if cls.style == "powers":
+            scales = np.exp2(np.round(8 * scales) - 16).astype(ml_dtypes.float8_e8m0fnu)
         return PackedTensor(cls, shape, {"weight": codes, cls.part: scales})
 
 
@@ -297,16 +316,16 @@ def _check_scale_format(settings: Mapping[str, Any], part: str, scales: Part) ->
         raise CheckpointError(f"{part} is uint8, bytes of E8M0; the config's scale_fmt is {said!r}, not 'ue8m0'.")
 
 
-def _grains(settings: Mapping[str, Any], part: str) -> list[tuple[str, int, str]]:
-    """Grains the config allows: (grain, block, style).
+def _grains(settings: Mapping[str, Any], part: str, dtype: str) -> list[tuple[str, int, str]]:
+    """Grains the config allows for scales of this dtype: (grain, block, style).
 
     Raises:
         UnsupportedError: blocks that are neither square nor of one row.
         CheckpointError: no pair of numbers.
     """
-    group = settings.get("group_size")
+    group, grid = settings.get("group_size"), "powers" if dtype in _POWERS.split("|") else "grid"
     if settings.get("strategy") == "group" and type(group) is int and group > 0:
-        return [("group", group, "")]
+        return [("group", group, grid)]
     found = settings.get("weight_block_size")
     if found is None:
         return list(_PLAIN)
@@ -314,9 +333,9 @@ def _grains(settings: Mapping[str, Any], part: str) -> list[tuple[str, int, str]
         raise CheckpointError(f"The config's weight_block_size is {found!r}; two positive numbers were expected.")
     rows, columns = found
     if rows == 1:
-        return [("group", columns, "")]
+        return [("group", columns, grid)]
     if rows != columns:
         raise UnsupportedError(f"Blocks of {rows} x {columns} weights; localq knows square ones and those of one row.")
     # A table of embeddings has one scale in any checkpoint (transformers' FP8Embedding).
     table = settings.get("quant_method") == "fp8" and part == "weight_scale"
-    return [("block", rows, "grid"), ("block", rows, "grid4"), *([("tensor", 0, "one")] if table else [])]
+    return [("block", rows, grid), ("block", rows, "grid4"), *([("tensor", 0, "one")] if table else [])]

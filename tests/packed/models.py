@@ -15,6 +15,7 @@ import numpy as np
 from tests.factories.files import save_weights, start_folder
 from tests.factories.tiny import TinyModel
 from tests.models.folders import difference, packed_logits, plain_logits
+from tests.packed.rawfile import save
 
 Packed = tuple[Mapping[str, np.ndarray], np.ndarray]  # suffix -> array; the weights they stand for
 Packer = Callable[[np.ndarray], Packed]
@@ -34,8 +35,8 @@ def write_both(
         parts, dense[name] = pack(weight)
         packed |= {f"{path}.{part}": np.asarray(array, order="C") for part, array in parts.items()}
     folders = start_folder(model, root / "packed", {}), start_folder(model, root / "dense", {})
-    for folder, tensors in zip(folders, (packed, dense), strict=True):
-        save_weights(folder, tensors)
+    save(folders[0] / "model.safetensors", packed)
+    save_weights(folders[1], dense)
     config = json.loads((folders[0] / "config.json").read_text())
     (folders[0] / "config.json").write_text(json.dumps({**config, "quantization_config": quantization}))
     return folders

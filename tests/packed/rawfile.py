@@ -24,11 +24,11 @@ _NAMES = {
 def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Write `tensors` in their order."""
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
-    data = b""
+    data, end = [], 0
     for name, array in tensors.items():
-        raw = np.ascontiguousarray(array).tobytes()
-        ends = [len(data), len(data) + len(raw)]
+        data.append(np.ascontiguousarray(array).tobytes())
+        ends = [end, end + len(data[-1])]
         header[name] = {"dtype": _NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": ends}
-        data += raw
+        end = ends[1]
     text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    path.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, *data]))

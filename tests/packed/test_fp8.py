@@ -258,7 +258,7 @@ def test_deepseek_v4_names_its_scales_scale(tmp_path: Path, shape: tuple[int, in
     w = codes((320, 192)) if shape == (3, 2) else codes((64, 96))
     powers = np.exp2(np.random.default_rng(6).integers(-9, -2, shape).astype(np.float32))
     t = load(tmp_path, {"weight": w, "scale": powers.astype(ml_dtypes.float8_e8m0fnu)}, FOUR)
-    assert t.format.name == "fp8_e4m3_block128_scale" and find(t.format.name) is t.format
+    assert t.format.name == "fp8_e4m3_block128_powers_scale" and find(t.format.name) is t.format
     np.testing.assert_array_equal(t.dequantize(), by_blocks(w, powers))
 
 
