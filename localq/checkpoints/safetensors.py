@@ -274,4 +274,5 @@ def other_files(folder: str) -> dict[str, str]:
         CheckpointError: one of them is a link that leads out of the checkpoint.
     """
     names = sorted(name for name in os.listdir(folder or ".") if name.endswith(_OTHER_FILES))
+    names.append("additional_chat_templates/tool_use.jinja")  # transformers' place for a template with tools
     return {name: beside(folder, name) for name in names if os.path.isfile(os.path.join(folder, name))}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from localq.checkpoints.base import Checkpoint
+from localq.checkpoints.detect import open_checkpoint
 from localq.errors import CheckpointError, UsageError
 from localq.generate.template import MAX_TEMPLATE, ChatTemplate, check_messages, open_template
+from tests.factories import build, write_hf
 
 LLAMA3 = """{{- bos_token }}
 {%- if messages[0]['role'] == 'system' %}
@@ -266,6 +269,17 @@ def test_tools_have_a_template_of_their_own() -> None:
         assert found.render(CHAT, tools=tools) == "f"
     with pytest.raises(CheckpointError, match="int"):
         open_template(FakeCheckpoint({}, {**keys, "tokenizer.chat_template.tool_use": 3}, "gguf"), {})
+
+
+def test_the_file_for_tools(tmp_path: Path) -> None:
+    """In a folder as transformers' `save_pretrained` writes it."""
+    folder = write_hf(build("llama"), tmp_path / "hf")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "chat_template.jinja").write_text("d")
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("with tools")
+    with open_checkpoint(str(folder)) as ckpt:
+        found = open_template(ckpt, {})
+    assert found is not None and found.render(CHAT, tools=[{}]) == "with tools" and found.render(CHAT) == "d"
 
 
 @pytest.mark.parametrize("messages", [[], [{}], [{"role": 1, "content": ""}], ["hello"], [{"role": "user"}]])
