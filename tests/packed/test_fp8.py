@@ -278,6 +278,14 @@ def test_auto_rounds_fp8_is_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(t.dequantize(), by_blocks(codes((320, 192)), _GRID))
 
 
+def test_auto_rounds_static_fp8_has_one_scale_per_output(tmp_path: Path) -> None:
+    config = {"quant_method": "auto-round", "packing_format": "auto_round:fp8_static", "bits": 8, "data_type": "fp"}
+    w, scales = codes((96, 64)), np.random.default_rng(7).uniform(1, 2, 96).astype(ml_dtypes.bfloat16)
+    t = load(tmp_path, {"weight": w, "weight_scale": scales, "input_scale": scales[:1]}, {**config, "group_size": -1})
+    assert t.format.name == "fp8_e4m3_channel_flat"
+    np.testing.assert_array_equal(t.dequantize(), w.astype(np.float32) * scales.astype(np.float32)[:, None])
+
+
 def test_fbgemm(tmp_path: Path) -> None:
     w, scales = codes((96, 64)), np.random.default_rng(5).uniform(1, 2, (96, 1)).astype(np.float32)
     config = {"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0, "modules_to_not_convert": ["lm_head"]}

@@ -5,20 +5,24 @@ The packers are written from the published layouts and share no code with localq
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
+import mlx.core as mx
 import numpy as np
 import pytest
 
 from localq.checkpoints import open_checkpoint
 from localq.errors import LocalqError
 from localq.models.loader import load_model
-from tests.factories import mla, more
+from tests.factories import every, mla, more
 from tests.factories.tiny import build
+from tests.models.folders import write_random
 from tests.packed.models import Packed, Packer, compare, decoded, rounded, stream, write_both
+from tests.packed.rawfile import save
 
 BOUND = 1e-4
 SKIPPED = re.compile(r"embed_tokens|lm_head|mlp\.gate$")
@@ -157,17 +161,74 @@ def test_experts_one_by_one(tmp_path: Path, kind: str) -> None:
     assert matrices == 2 * (4 + 3 * 4)  # 4 of attention, 3 of each of 4 experts, in 2 layers
 
 
-def test_latent_attention_whose_heads_cut_blocks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("powers", [False, True], ids=["float", "ue8m0"])
+def test_latent_attention_whose_heads_cut_blocks(tmp_path: Path, powers: bool) -> None:
     """DeepSeek-V3: `kv_b_proj` is 4 heads of 32 + 64 rows, blocks are 128 rows; it is split by head while loading."""
     model = more.make("deepseek_v3", mla.CASES["deepseek_v3"])
-    packed, dense = write_both(model, tmp_path, lambda p, w: None if SKIPPED.search(p) else block(), BLOCKS)
+    config = {**BLOCKS, "scale_fmt": "ue8m0"} if powers else BLOCKS
+    packed, dense = write_both(model, tmp_path, lambda p, w: None if SKIPPED.search(p) else block(powers), config)
+    name = "fp8_e4m3_block128_powers_inv" if powers else "fp8_e4m3_block128_inv"
     with open_checkpoint(packed) as checkpoint:
         spec = checkpoint.specs["model.layers.0.self_attn.kv_b_proj.weight"]
-        assert spec.shape == (384, 64) and spec.format == "fp8_e4m3_block128_inv"
+        assert spec.shape == (384, 64) and spec.format == name
     got, distance = compare(packed, dense)
     assert distance < BOUND
-    forms = {name for row in got.report.rows for name in row.format.split("+")}
-    assert forms == {"fp8_e4m3_block128_inv", "fp8_e4m3_group128", "f32"}, forms
+    forms = {one for row in got.report.rows for one in row.format.split("+")}
+    assert forms == {name, "fp8_e4m3_group128_powers" if powers else "fp8_e4m3_group128", "f32"}
+
+
+@pytest.mark.parametrize("kind", ["block", "halves"])
+def test_experts_stacked_by_transformers(tmp_path: Path, kind: str) -> None:
+    """`experts.gate_up_proj [E, 2I, H]` of Qwen3.5: one matrix and its scales, gate above up."""
+    dense = write_random(tmp_path / "dense", every.config("qwen3_5_moe"))
+    tensors = {n: np.array(w.astype(mx.float32)) for n, w in mx.load(str(dense / "model.safetensors")).items()}
+    stem = re.compile(r"(.*\.mlp)\.switch_mlp\.(gate|up|down)_proj\.weight")
+    stacks: dict[str, dict[str, np.ndarray]] = {}
+    packed: dict[str, np.ndarray] = {}
+    for name, w in tensors.items():
+        if found := stem.fullmatch(name):
+            stacks.setdefault(found[1], {})[found[2]] = w
+        else:
+            packed[name] = w
+    for path, one in stacks.items():
+        both = np.concatenate([one["gate"], one["up"]], axis=1)
+        for last, stack in (("gate_up", both), ("down", one["down"])):
+            name, halves = f"{path}.experts.{last}_proj", 2 if last == "gate_up" else 1
+            packed[name], packed[f"{name}_scale_inv"], values = stacked(stack, kind, halves)
+            if last == "down":
+                tensors[f"{path}.switch_mlp.down_proj.weight"] = values
+            else:
+                gate, up = np.split(values, 2, axis=1)
+                tensors |= {f"{path}.switch_mlp.gate_proj.weight": gate, f"{path}.switch_mlp.up_proj.weight": up}
+    assert stacks
+    save(dense / "model.safetensors", tensors, {"format": "pt"})
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    save(folder / "model.safetensors", packed)
+    config = json.loads((dense / "config.json").read_text())
+    own = BLOCKS if kind == "block" else {"quant_method": "fp8", "weight_block_size": None}
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": own}))
+    model, distance = compare(folder, dense)
+    assert distance < BOUND
+    assert any(row.format.startswith("fp8_e4m3") for row in model.report.rows)
+
+
+def stacked(stack: np.ndarray, kind: str, halves: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes [E, out, in], scales as transformers 5 shapes them, weights."""
+    codes, scales, values = [], [], []
+    for matrix in stack:
+        if kind == "block":
+            parts, w = block()(matrix)
+            one = parts["weight_scale_inv"]
+        else:
+            one = np.abs(matrix).reshape(halves, -1).max(axis=1)[:, None].astype(np.float32) / np.float32(448)
+            wide = np.repeat(one, len(matrix) // halves, axis=0)
+            parts = {"weight": np.clip(matrix / wide, -448, 448).astype(E4M3)}
+            w = parts["weight"].astype(np.float32) * wide
+        codes.append(parts["weight"])
+        scales.append(one)
+        values.append(w)
+    return np.stack(codes), np.stack(scales), np.stack(values)
 
 
 def test_damaged_scales_stop_a_load(tmp_path: Path) -> None:

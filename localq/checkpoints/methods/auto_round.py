@@ -3,7 +3,7 @@
     auto_round:auto_gptq, ...:gptq     GPTQ v1 without g_idx; codes of all widths in one bitstream
     auto_round, auto_round:gptqmodel   the same with zero points as GPTQ v2 has them
     auto_round:auto_awq, ...:awq       AWQ's gemm
-    auto_round:fp8                     weights and `weight_scale_inv` as quant_method fp8
+    auto_round:fp8, ...:fp8_static     weights and scales of blocks or outputs as quant_method fp8
     auto_round:llm_compressor          compressed-tensors' MXFP4, MXFP8, NVFP4 tensors
 
 Bits, group and symmetry are given for all modules; `extra_config` overrides them by name, or by a pattern that is
@@ -67,7 +67,7 @@ def _delegate(packing: str, config: Mapping[str, Any]) -> Answer:
         return gptq.rules({**plain, "checkpoint_format": "gptq_v2"})
     if data == "int" and kind in ("auto_awq", "awq"):
         return awq.rules({**plain, "version": "gemm", "checkpoint_format": None})
-    if kind == "fp8":
+    if kind in ("fp8", "fp8_static"):
         from localq.checkpoints.methods import fp8
 
         return fp8.rules({**plain, "quant_method": "fp8"})
