@@ -63,8 +63,13 @@ class LlamaEngine:
     def _load(self, path: str) -> None:
         api = self._api
         api.llama_backend_init()
+        params = api.llama_model_default_params()
+        if b"AMX_INT8 = 1" in api.llama_print_system_info():
+            # ggml's AMX buffers kill the process on several tokens of a quantised file (seen with llama-cpp-python
+            # 0.3.36 on a Sapphire Rapids VM, every type tried); without them AVX-512 multiplies.
+            params.use_extra_bufts = False
         with self._log:
-            self._model = api.llama_model_load_from_file(path.encode(), api.llama_model_default_params())
+            self._model = api.llama_model_load_from_file(path.encode(), params)
         if not self._model:
             raise UnsupportedError(f"llama.cpp cannot load '{path}': {self._log.last}.", "Try --engine mlx.")
 
