@@ -22,6 +22,7 @@ class IQ4_XS(
     group_size=32,
     symmetric=True,
     scale="6-bit per 32 x fp16 per 256, 16 fixed levels",
+    kernel="iq4_xs",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

@@ -37,6 +37,7 @@ class Q4_K(
     group_size=32,
     symmetric=False,
     scale="6-bit scale and 6-bit minimum per 32 x fp16 and fp16 per 256",
+    kernel="q4_k",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

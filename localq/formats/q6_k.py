@@ -14,7 +14,15 @@ from localq.formats.base import Array, GGMLFormat
 from localq.formats.bits import fp16, per_weight, two_bit_planes
 
 
-class Q6_K(GGMLFormat, name="q6_k", bits=6, group_size=16, symmetric=True, scale="int8 per 16 x fp16 per 256"):
+class Q6_K(
+    GGMLFormat,
+    name="q6_k",
+    bits=6,
+    group_size=16,
+    symmetric=True,
+    scale="int8 per 16 x fp16 per 256",
+    kernel="q6_k",
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         ql = blocks[:, :128]

@@ -1,0 +1,71 @@
+"""Packed matrix times vectors, against float64, within a bound and not a guess.
+
+A float32 dot product of n terms in any order, fused or not, is off by at most (n + 1) u |x|.|w|, u = 2^-24 (Higham,
+Accuracy and Stability of Numerical Algorithms, 3.1); the weights are exact (test_decoders). The result is rounded once
+to the activations' dtype: half a step of it, of the exact value or of float16's smallest subnormal.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from localq.formats.base import PackedTensor
+from localq_metal.qmv import ROWS, SIMDGROUPS, qmv
+from tests.metal.blocks import STEMS, oracle, ordinary, with_scale
+from tests.metal.harness import CHECKED, FAST, FLUSH, FMA, Harness, Mode
+
+HALF_STEP = {mx.float32: 0.0, mx.float16: 2.0**-11, mx.bfloat16: 2.0**-8}
+SMALLEST = {mx.float32: 2.0**-126, mx.float16: 2.0**-25, mx.bfloat16: 2.0**-126}
+
+
+def check(harness: Harness, stem: str, t: PackedTensor, x: mx.array, mode: Mode) -> None:
+    w = oracle(t).astype(np.float64)
+    v = np.array(x.astype(mx.float32)).astype(np.float64)
+    want, size = v @ w.T, np.abs(v) @ np.abs(w).T
+    summed = (t.shape[1] + 1) * 2.0**-24 * size
+    bound = summed + HALF_STEP[x.dtype] * (np.abs(want) + summed) + SMALLEST[x.dtype]
+    y = qmv(harness.factory(mode), stem, mx.array(t.parts["weight"]), x)
+    assert y.dtype == x.dtype and y.shape == want.shape
+    got = np.array(y.astype(mx.float32)).astype(np.float64)
+    worst = np.unravel_index(np.argmax(np.abs(got - want) / bound), want.shape)
+    assert np.isfinite(got).all() and (np.abs(got - want) <= bound).all(), (
+        f"{mode.name}: {got[worst]} for {want[worst]} at {worst}: {(abs(got - want) / bound)[worst]:.2f} of bound"
+    )
+
+
+def draw(tokens: int, columns: int, dtype: mx.Dtype, scale: float = 1.0) -> mx.array:
+    values = np.random.default_rng(3).standard_normal((tokens, columns)) * scale
+    return mx.array(values.astype(np.float32)).astype(dtype)
+
+
+@pytest.mark.parametrize("stem", sorted(STEMS))
+@pytest.mark.parametrize("dtype", HALF_STEP, ids=str)
+def test_qmv_stays_within_its_bound_of_float64(harness: Harness, stem: str, dtype: mx.Dtype) -> None:
+    rows = 21  # no multiple of the rows of a simdgroup, nor of a threadgroup
+    assert rows % ROWS and rows % (ROWS * SIMDGROUPS)
+    t = ordinary(stem, (rows, 768))
+    peak = float(np.abs(oracle(t)).max())
+    for mode in (FAST, FMA, FLUSH, CHECKED):
+        check(harness, stem, t, draw(1, 768, dtype, 1 / peak), mode)
+    check(harness, stem, t, draw(3, 768, dtype, 1 / peak), FAST)
+
+
+@pytest.mark.parametrize("stem", sorted(STEMS))
+@pytest.mark.parametrize("rows, columns", [(1, 256), (9, 512)])
+def test_shapes_at_the_edge_in_checked_mode(harness: Harness, stem: str, rows: int, columns: int) -> None:
+    check(harness, stem, ordinary(stem, (rows, columns)), draw(1, columns, mx.float32), CHECKED)
+
+
+@pytest.mark.parametrize("stem", sorted(STEMS))
+def test_extreme_scales_and_zeros(harness: Harness, stem: str) -> None:
+    """The largest and smallest fp16 scales, in float32; a subnormal half is a normal float, so it is not flushed."""
+    for scale in (65504.0, -65504.0, 6e-8, 0.0):
+        for mode in (FAST, FLUSH):
+            check(harness, stem, with_scale(stem, (9, 512), scale), draw(1, 512, mx.float32), mode)
+
+
+def test_no_rows_and_no_tokens(harness: Harness) -> None:
+    assert qmv(harness.factory(), "q4_k", mx.zeros((0, 144), mx.uint8), mx.zeros((2, 256))).shape == (2, 0)
+    assert qmv(harness.factory(), "q4_k", mx.zeros((5, 144), mx.uint8), mx.zeros((0, 256))).shape == (0, 5)
