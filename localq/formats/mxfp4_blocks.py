@@ -38,8 +38,11 @@ class MXFP4Blocks(
     @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
         """By the arrays alone: their names and shapes are nobody else's."""
-        if set(stored) != {"blocks", "scales"} or {p.dtype for p in stored.values()} != {"uint8"}:
+        if "blocks" not in stored:
             return None
+        if set(stored) != {"blocks", "scales"} or {p.dtype for p in stored.values()} != {"uint8"}:
+            found = ", ".join(f"{name} {part.dtype}" for name, part in sorted(stored.items()))
+            raise CheckpointError(f"Experts are stored as {found}; expected blocks and scales, both uint8.")
         blocks, scales = stored["blocks"].shape, stored["scales"].shape
         if len(blocks) < 3 or blocks[-1] != 16 or scales != blocks[:-1]:
             raise CheckpointError(f"blocks are {blocks} and scales {scales}; expected 16 bytes a block and one scale.")

@@ -1,4 +1,4 @@
-"""mxfp4_int8: DeepSeek's FP4 experts among FP8 matrices; weight = 2**(scale - 127) * E2M1, one scale byte per 32 weights.
+"""mxfp4_int8: DeepSeek's FP4 experts among FP8 matrices; weight = 2**(scale - 127) * E2M1, one scale per 32 weights.
 
 `weight` int8 `[..., out, in / 2]`, the even input in the low nibble; `weight_scale_inv` (DeepSeek's own files: `scale`)
 E8M0 or its bytes `[..., out, in / 32]`. The bytes are those of MLX's mxfp4. Source: transformers/integrations
@@ -55,6 +55,9 @@ class MXFP4Int8(
             return None
         if not quantization or quantization.get("quant_method") != "fp8":
             return None
+        said = quantization.get("expert_dtype")
+        if said not in (None, "fp4"):
+            raise CheckpointError(f"A matrix is int8 {main.shape}, FP4 pairs; the config's expert_dtype is {said!r}.")
         parts = [part for part in _NAMES if part in stored]
         if len(parts) != 1:
             raise CheckpointError(

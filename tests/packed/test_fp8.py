@@ -253,6 +253,12 @@ def test_damaged_fp4_is_refused(tmp_path: Path, parts: dict[str, np.ndarray], wo
         load(tmp_path, {"weight": fp4((96, 128))[0], **parts}, FOUR)
 
 
+def test_fp4_that_the_config_denies(tmp_path: Path) -> None:
+    pairs, scales, _ = fp4((96, 128))
+    with pytest.raises(CheckpointError, match=r"int8 \(96, 64\), FP4 pairs; the config's expert_dtype is 'fp8'"):
+        load(tmp_path, {"weight": pairs, "weight_scale_inv": scales}, {**FOUR, "expert_dtype": "fp8"})
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2)])
 def test_deepseek_v4_names_its_scales_scale(tmp_path: Path, shape: tuple[int, int]) -> None:
     w = codes((320, 192)) if shape == (3, 2) else codes((64, 96))
