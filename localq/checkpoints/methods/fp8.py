@@ -16,7 +16,8 @@ from localq.checkpoints.exclusions import excluded
 
 def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None]:
     """Module path -> settings of formats/fp8.py, None where the config leaves the module out."""
-    common = {"quant_method": "fp8", **{key: config.get(key) for key in ("weight_block_size", "scale_fmt", "expert_dtype")}}
+    keys = ("weight_block_size", "scale_fmt", "expert_dtype")
+    common = {"quant_method": "fp8", **{key: config.get(key) for key in keys}}
     other = "ignored_layers" if config.get("modules_to_not_convert") is None else "modules_to_not_convert"
     left_out = excluded(config, other)
     return lambda path: None if left_out(path) else common
