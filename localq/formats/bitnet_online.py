@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.errors import LocalqError
 from localq.formats.base import Array, Format, Match, Native, PackedTensor, Part
 from localq.formats.bits import pack
 from localq.formats.integers import affine_group
@@ -79,10 +78,6 @@ class BitNetOnline(
         ones = np.ones((t.shape[0], t.shape[1] // group), np.float16)
         words = pack((codes + 1).astype(np.uint8), 2)
         return Native("affine", 2, group, words, ones, -ones, multiplier=np.asarray(step, np.float32))
-
-    @classmethod
-    def quantize(cls, w: NDArray[np.float32]) -> PackedTensor:
-        raise LocalqError("bitnet_online is how a BitNet is trained; nothing is quantised to it.")
 
     @classmethod
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:

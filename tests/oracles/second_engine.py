@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,23 +17,40 @@ from numpy.typing import NDArray
 def opened(path: Path | str, n_ctx: int = 64) -> Iterator[Any]:
     """A `llama_cpp.Llama` on `path`; skips the test where llama-cpp-python is not installed."""
     llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python (extra `llama`) is the second engine")
-    engine = llama_cpp.Llama(
-        str(path),
-        n_ctx=n_ctx,
-        n_batch=n_ctx,
-        n_ubatch=n_ctx,
-        n_threads=2,
-        n_threads_batch=2,
-        logits_all=True,
-        flash_attn=False,
-        type_k=0,
-        type_v=0,
-        verbose=False,
-    )
+    with _without_amx(llama_cpp):
+        engine = llama_cpp.Llama(
+            str(path),
+            n_ctx=n_ctx,
+            n_batch=n_ctx,
+            n_ubatch=n_ctx,
+            n_threads=2,
+            n_threads_batch=2,
+            logits_all=True,
+            flash_attn=False,
+            type_k=0,
+            type_v=0,
+            verbose=False,
+        )
     try:
         yield engine
     finally:
         engine.close()
+
+
+@contextlib.contextmanager
+def _without_amx(llama_cpp: Any) -> Iterator[None]:
+    """No AMX buffers, whose products end the process (localq/engines/llama.py): `Llama` has no argument for it."""
+    api = llama_cpp.llama_cpp
+    default = api.llama_model_default_params
+
+    def params() -> Any:
+        found = default()
+        if b"AMX_INT8 = 1" in api.llama_print_system_info():
+            found.use_extra_bufts = False
+        return found
+
+    with mock.patch.object(api, "llama_model_default_params", params):
+        yield
 
 
 def logits(path: Path | str, ids: Sequence[int], n_ctx: int = 64) -> NDArray[np.float32]:
