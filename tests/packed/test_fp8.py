@@ -1,7 +1,8 @@
 """quant_method "fp8": DeepSeek's and transformers' blocks, scales in every dtype and shape, E5M2, stacked experts.
 
-The oracle is compressed-tensors' `dequantize` where its fixture has the same codes and scales under other names, else
-weight = code * scale written out block by block, as DeepSeek-V3's `weight_dequant` has it.
+The oracles are transformers' own quantiser and decoder (tools/fixtures/transformers_fp8.py), compressed-tensors'
+`dequantize` for edge blocks, which transformers reads otherwise, and weight = code * scale written out block by block,
+as DeepSeek-V3's `weight_dequant` has it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from localq.errors import CheckpointError, UnsupportedError
 from localq.formats import find
 from localq.formats.base import PackedTensor
 from tests.packed import test_compressed_tensors as peer
-from tests.packed.fixtures import NAME, assert_same, read, write
+from tests.packed.fixtures import NAME, assert_same, read, variants, write
 from tests.packed.native import assert_rows, decoded_by_mlx
 
 PROVES = {"mxfp4_int8"}
@@ -41,6 +42,31 @@ def by_blocks(w: np.ndarray, scales: np.ndarray, block: int = 128) -> np.ndarray
         for j in range(scales.shape[1]):
             out[i * block : (i + 1) * block, j * block : (j + 1) * block] *= np.float32(scales[i, j])
     return out
+
+
+VARIANTS = variants("fp8.safetensors")
+FORMS = {
+    **{"tensor": "fp8_e4m3_tensor_pair_inv", "mxfp8": "fp8_e4m3_group32_powers_inv", "fp4": "mxfp4_int8_inv"},
+    **{"blocks": "fp8_e4m3_block128_inv", "blocks_ue8m0": "fp8_e4m3_block128_powers_inv"},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_bit_is_transformers(tmp_path: Path, name: str) -> None:
+    variant = VARIANTS[name]
+    parts = dict(variant.parts)
+    if "weight" not in parts:  # drawn by the generator's rule
+        places = np.arange(np.prod(variant.shape), dtype=np.int64)
+        drawn = ((places * 40503 >> 4) % 127 + 128 * (places % 2)).astype(np.uint8)
+        parts["weight"] = drawn.reshape(variant.shape).view(ml_dtypes.float8_e4m3fn)
+    t = load(tmp_path, parts, variant.config)
+    assert t.format.name == FORMS[name] and find(FORMS[name]) is t.format
+    assert_same(t, variant)
+    assert_rows(t)
+    found = decoded_by_mlx(t)
+    assert (found is None) == (name == "blocks")
+    if found is not None:
+        np.testing.assert_array_equal(found, t.dequantize())
 
 
 @pytest.mark.parametrize("rows", [320, 576, 192])
