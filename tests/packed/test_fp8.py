@@ -308,6 +308,8 @@ def test_auto_rounds_fp8_is_the_same(tmp_path: Path) -> None:
               "weight_block_size": [128, 128]}  # fmt: skip
     t = load(tmp_path, {"weight": codes((320, 192)), "weight_scale_inv": _GRID}, config)
     np.testing.assert_array_equal(t.dequantize(), by_blocks(codes((320, 192)), _GRID))
+    short = {"quant_method": "auto_round:fp8", "bits": 8, "data_type": "fp", "weight_block_size": [128, 128]}
+    assert load(tmp_path, {"weight": codes((320, 192)), "weight_scale_inv": _GRID}, short).format is t.format
 
 
 def test_auto_rounds_static_fp8_has_one_scale_per_output(tmp_path: Path) -> None:

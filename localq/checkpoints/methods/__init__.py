@@ -36,7 +36,7 @@ def find_rules(quantization: Mapping[str, Any] | None) -> Rules:
         return lambda module: settings(quantization, module)
     if not isinstance(method, str):
         raise CheckpointError(f"The config's quant_method is {method!r}; a name was expected.")
-    name = method.rpartition("/")[2].replace("-", "_")  # "intel/auto-round" in older files
+    name = method.rpartition("/")[2].partition(":")[0].replace("-", "_")  # "intel/auto-round", "auto_round:fp8"
     if name not in {found.name for found in pkgutil.iter_modules(__path__)}:
         return lambda module: quantization
     of_path = importlib.import_module(f"{__name__}.{name}").rules(quantization)

@@ -26,7 +26,9 @@ Answer = Callable[[str], Mapping[str, Any] | None]
 
 def rules(config: Mapping[str, Any]) -> Answer:
     """Module path -> settings in the words of the method whose tensors were written."""
-    packing = str(config.get("packing_format") or config.get("backend") or "auto_round:auto_gptq")
+    method = str(config.get("quant_method"))  # names the packing itself in some FP8 files: "auto_round:fp8"
+    usual = method if method.startswith("auto_round:") else "auto_round:auto_gptq"
+    packing = str(config.get("packing_format") or config.get("backend") or usual)
     names, patterns = _extra(config)
     made: dict[str, Answer] = {}  # one set of rules for each set of overrides
 
