@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from localq.errors import LocalqError, NotFoundError
+from localq.hardware import machine
 from localq.hub.listing import Found, read_listing, search
 from localq.hub.refs import HubRef, cached_repos, parse
 from localq.hub.selection import Wish, gguf_builds, select
@@ -243,16 +244,25 @@ def _listed(candidates: Sequence[Candidate], hub: HubRef) -> str:
 
 
 def _size(repo: str, hub: HubRef) -> str:
-    """Bytes of what would be fetched; "" where that cannot be said."""
+    """Bytes of what would be fetched, and whether such weights fit this machine; "" where that cannot be said."""
     try:
         listing = read_listing(repo)
         builds = gguf_builds(listing.files)
         if builds and not hub.label:
-            return f"{builds[0].size / 1e9:.2f} to {builds[-1].size / 1e9:.2f} GB"
+            small, large = builds[0].size, builds[-1].size
+            return f"{small / 1e9:.2f} to {large / 1e9:.2f} GB{_too_large(small)}"
         files = select(listing, Wish(label=hub.label if builds else ""), lambda index: _by_name(listing.files))
     except LocalqError:
         return ""
-    return f"{sum(f.size for f in files) / 1e9:.2f} GB"
+    nbytes = sum(f.size for f in files)
+    return f"{nbytes / 1e9:.2f} GB{_too_large(nbytes)}"
+
+
+def _too_large(nbytes: int) -> str:
+    """Said of weights alone that are more than the memory a model may have here; `localq fit` counts the rest."""
+    found = machine()
+    limit = found.gpu_memory or found.memory
+    return f", too large for the {limit / 1e9:.0f} GB here" if limit and nbytes > limit else ""
 
 
 def _by_name(files: Sequence[Any]) -> dict[str, str]:

@@ -103,3 +103,12 @@ def test_what_is_in_the_cache_is_meant_first(shelf: Hub) -> None:
     before = len(shelf.asked)
     assert found("Qwen3.6-27B-AWQ-INT4")[0] == "cyankiwi/Qwen3.6-27B-AWQ-INT4"
     assert len(shelf.asked) == before
+
+
+def test_candidates_that_cannot_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from localq.hub import resolve
+
+    here = resolve.machine()._replace(memory=8_000_000_000, gpu_memory=0)
+    monkeypatch.setattr(resolve, "machine", lambda: here)
+    assert resolve._too_large(7_000_000_000) == ""
+    assert resolve._too_large(9_000_000_000) == ", too large for the 8 GB here"
