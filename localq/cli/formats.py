@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         return 0
     out.data(table([HEAD, *(as_cells(facts, runs) for facts, runs in rows)], right=(2, 3)))
     out.say(
-        "\nnative: MLX's own kernel for that mode, weights stay packed. "
+        "\nnative: MLX's own kernel for that mode, weights stay packed. own: localq's kernel for the format as stored. "
         "reference: unpacked in row blocks on every call, slow and right."
     )
     return 0
@@ -70,6 +70,8 @@ def how_it_runs(facts: FormatFacts) -> dict[str, str]:
     for device in DEVICES:
         wish = choose("matmul", FORMATS[facts.name].examples()[0], device)
         runs[device] = f"native {facts.native}" if wish == "native" and facts.native else "reference"
+        if wish == "own":
+            runs[device] = "own"
     return runs
 
 

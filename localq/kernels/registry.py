@@ -1,5 +1,6 @@
 """Which implementation multiplies a tensor: the one table of (op, format, device), and who decides.
 
+    metal         localq's own kernel (`own`) where there is one and no mode of MLX's keeps the format's size
     metal, cuda   MLX's own mode where `Format.to_native` has one, float formats as plain arrays, else the reference
     cpu           MLX's own mode only for formats that keep their size there (`Format.same_size`: MLX's, and those of
                   safetensors files that say the same in another order) and only for a few tokens: its time grows
@@ -7,9 +8,10 @@
                   reference needs 36 and 130 ms). Else the reference: a ggml type in the nearest affine mode would
                   need 11 to 20 % more memory, a 16-bit weight 10 to 40 times the time of float32
 
-`LOCALQ_KERNELS=reference|native` overrides it. Nothing here runs at import: the device is asked for on first use.
-A native mode is compared with the reference on rows of the first real tensor of its format, once per process; on
-a mismatch the reference takes over with one warning, so nobody gets wrong tokens because a driver differs from ours.
+`LOCALQ_KERNELS=reference|native|own` overrides it. Nothing here runs at import: the device is asked for on first use.
+A fast kernel is compared with the reference on rows of the first real tensor of its format, once per process; on a
+mismatch, or where it cannot be built, the next one takes over (own, native, reference) with one warning, so nobody gets
+wrong tokens because a driver or a compiler differs from ours.
 """
 
 from __future__ import annotations
@@ -26,12 +28,16 @@ import numpy as np
 
 from localq.errors import LocalqError, UsageError
 from localq.formats.base import Exactness, Format, PackedTensor
-from localq.kernels import native, reference
+from localq.kernels import native, own, reference
 
 OPS = ("matmul", "transposed", "embedding", "gather", "multi")
-_IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "native": native}
+_IMPLEMENTATIONS: dict[str, tuple[ModuleType, ...]] = {  # the choice, then what is tried where it does not serve
+    "reference": (),
+    "native": (native,),
+    "own": (own, native),
+}
 CPU_TOKENS = 4  # up to here MLX's CPU kernels are faster than decoding to float32 once for all tokens
-_VERDICTS: dict[tuple[str, str], bool] = {}  # (device, format) -> native agreed with the reference
+_VERDICTS: dict[tuple[str, str, str, str], bool] = {}  # (device, kernel, format, dtype) -> agrees with the reference
 
 
 def device() -> str:
@@ -51,25 +57,31 @@ def choose(op: str, fmt: type[Format], where: str) -> str:
     """Name of the implementation of `op` for a format on a device, before any check of its results.
 
     Raises:
-        UsageError: LOCALQ_KERNELS names no implementation.
+        UsageError: LOCALQ_KERNELS names no implementation, or one that this device does not have.
     """
     assert op in OPS, op
     wish = os.environ.get("LOCALQ_KERNELS", "")
-    if wish == "own":
-        raise UsageError("LOCALQ_KERNELS=own: localq has no kernels of its own yet.", "Use 'native' or 'reference'.")
+    if wish == "own" and where != "metal":
+        raise UsageError(
+            f"LOCALQ_KERNELS=own: localq's own kernels run on Apple GPUs; here MLX computes on '{where}'.",
+            "Use 'native' or 'reference'.",
+        )
     if wish and wish not in _IMPLEMENTATIONS:
-        raise UsageError(f"LOCALQ_KERNELS is '{wish}'; expected 'native' or 'reference'.")
+        raise UsageError(f"LOCALQ_KERNELS is '{wish}'; expected 'native', 'own' or 'reference'.")
     if wish:
         return wish
     if where == "cpu":
         return "native" if fmt.same_size else "reference"
-    return "native"
+    return "own" if where == "metal" and own.serves(op, fmt) and not fmt.same_size else "native"
 
 
 def place(t: PackedTensor, dtype: mx.Dtype) -> Placed:
     """A matrix `[out, in]` where it will be multiplied, still packed, with activations of `dtype`."""
-    handle = native.prepare(t, dtype) if _settled(t, "matmul", dtype) is native else None
+    kernel = _settled(t, "matmul", dtype)
     shape = (t.shape[-2], t.shape[-1])
+    if kernel is own:
+        return Placed(own, own.prepare(t, dtype), t.format.name, shape, t.nbytes)
+    handle = native.prepare(t, dtype) if kernel is native else None
     if handle is None:
         return Placed(reference, reference.prepare(t, dtype), t.format.name, shape, t.nbytes)
     many = native.views(handle, t.shape) if device() == "cpu" else None
@@ -175,28 +187,33 @@ class Ways(NamedTuple):
 def _ways(handle: Any) -> Ways:
     if isinstance(handle, native.NativeWeight):
         return Ways(f"native {handle.way}", handle.exactness, handle.error)
+    if isinstance(handle, own.OwnWeight):
+        return Ways(f"own {handle.way}", handle.exactness, handle.error)
     return Ways("reference", "exact", 0.0)
 
 
 def _settled(t: PackedTensor, op: str, dtype: mx.Dtype) -> Any:
     """The implementation for this very tensor: chosen, able to hold it, and seen to agree with the reference."""
     where = device()
-    name = choose(op, t.format, where)
-    if name == "reference" or not native.holds(t):
-        return reference
-    key = (where, t.format.name)
-    if key not in _VERDICTS:
-        verdict = _agrees(t, dtype)
-        if verdict is None:  # rows of zeros say nothing: multiply natively if possible, look again at the next tensor
-            return native
-        _VERDICTS[key] = verdict
-        if not verdict:
-            warnings.warn(
-                f"MLX's kernel for {t.format.name} on {where} disagrees with the reference; using the slow reference.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-    return _IMPLEMENTATIONS[name] if _VERDICTS[key] else reference
+    for kernel in _IMPLEMENTATIONS[choose(op, t.format, where)]:
+        if not (own.serves(op, t.format) if kernel is own else native.holds(t)):
+            continue
+        key = (where, kernel.NAME, t.format.name, str(dtype))
+        if key not in _VERDICTS:
+            verdict = _agrees(t, kernel, dtype)
+            if verdict is None:  # rows of zeros say nothing: use it, and look again at the next tensor
+                return kernel
+            _VERDICTS[key] = not verdict
+            if verdict:
+                owner = "MLX's" if kernel is native else "localq's own"
+                warnings.warn(
+                    f"{owner} kernel for {t.format.name} on {where} {verdict}; using a slower one.",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+        if _VERDICTS[key]:
+            return kernel
+    return reference
 
 
 def tolerance(dtype: mx.Dtype, where: str) -> float:
@@ -210,15 +227,29 @@ def tolerance(dtype: mx.Dtype, where: str) -> float:
     return 1e-5 if where == "cpu" else 2e-3
 
 
-def _agrees(t: PackedTensor, dtype: mx.Dtype) -> bool | None:
-    """Native against reference on the first rows of a real tensor; None where those rows are all zero."""
+def _agrees(t: PackedTensor, kernel: Any, dtype: mx.Dtype) -> str | None:
+    """What is wrong with a kernel on the first rows of a real tensor, "" if nothing; None where those rows are zero.
+
+    Of `own` both bodies are tried: the product of a few tokens, and decoding (in the transposed product).
+    """
     sample = t.rows(slice(0, 64)) if len(t.shape) == 2 else t.matrix(0).rows(slice(0, 64))
-    x = mx.array(np.random.default_rng(0).standard_normal((4, sample.shape[-1])).astype(np.float32)).astype(dtype)
-    want = np.asarray(reference.matmul(x, sample).astype(mx.float32))
+    if kernel is native:
+        return _compare(sample, native, "matmul", dtype)
+    try:
+        return _compare(sample, own, "matmul", dtype) or _compare(sample, own, "transposed", dtype)
+    except (RuntimeError, ValueError) as error:  # MLX reports what Metal's compiler says when the result is evaluated
+        return f"does not run ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
+
+
+def _compare(sample: PackedTensor, kernel: Any, op: str, dtype: mx.Dtype) -> str | None:
+    width = sample.shape[-1 if op == "matmul" else -2]
+    x = mx.array(np.random.default_rng(0).standard_normal((4, width)).astype(np.float32)).astype(dtype)
+    want = np.asarray(getattr(reference, op)(x, sample).astype(mx.float32))
     size = float(np.sqrt(np.mean(want**2)))
-    weight = native.prepare(sample, dtype)
+    weight = kernel.prepare(sample, dtype)
     if size == 0 or weight is None:
         return None
-    got = np.asarray(native.matmul(x, weight).astype(mx.float32))
+    got = np.asarray(getattr(kernel, op)(x, weight).astype(mx.float32))
     allowed = max(tolerance(dtype, device()), 0.0 if weight.exactness == "exact" else 1e-2)
-    return bool(np.sqrt(np.mean((got - want) ** 2)) <= allowed * size)
+    right = bool(np.sqrt(np.mean((got - want) ** 2)) <= allowed * size)
+    return "" if right else "disagrees with the reference"
