@@ -36,7 +36,6 @@ class CTInt8(
     mains=("weight",),
     suffixes=("weight", "weight_scale", "weight_zero_point"),
     scale_parts=("weight_scale",),
-    zero_scales=True,  # a row of zeros
 ):
     @classmethod
     def of(cls, group: int) -> type[CTInt8]:

@@ -40,7 +40,6 @@ class CTPacked(
     mains=("weight_packed",),
     suffixes=("weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx"),
     scale_parts=("weight_scale",),
-    zero_scales=True,  # a group of zeros
 ):
     dense: ClassVar[bool] = True
 
