@@ -19,6 +19,11 @@ import mlx.core as mx
 
 LIMIT = 8 << 10
 MAX_THREADS = 256
+PARAMETERS = {  # body -> its inputs and outputs
+    "dequantize": (["w"], ["o"]),
+    "qmv": (["w", "x"], ["y"]),
+    "gather": (["w", "x", "expert"], ["y"]),
+}
 Factory = Callable[..., Callable[..., list[mx.array]]]  # `mx.fast.metal_kernel`, or what has its signature
 
 
@@ -44,7 +49,7 @@ def stems() -> tuple[str, ...]:
 @cache
 def build(factory: Factory, name: str, stem: str) -> Callable[..., Any]:
     """The kernel `name` for the format `stem`, made by `factory` at the first call; compiled when first evaluated."""
-    inputs, outputs = {"dequantize": (["w"], ["o"]), "qmv": (["w", "x"], ["y"])}[name]
+    inputs, outputs = PARAMETERS[name]
     header, source = decoder(stem), body(name)
     assert len(header) + len(source) < LIMIT, (name, stem)
     return factory(name=f"localq_{name}_{stem}", input_names=inputs, output_names=outputs, source=source, header=header)

@@ -8,6 +8,7 @@ rounded once; sums are float32 in the packed product, MLX's own in the other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,20 +19,21 @@ from localq.formats.base import Exactness, Format, PackedTensor
 from localq.kernels.residency import release
 from localq_metal import source
 from localq_metal.dequantize import dequantize
+from localq_metal.gather import gather as gather_packed
 from localq_metal.qmv import qmv
 
 NAME = "own"
 FEW = 8
-OPS = ("matmul", "transposed", "embedding")
+OPS = ("matmul", "transposed", "embedding", "gather", "multi")
 
 
 @dataclass(frozen=True, eq=False)
 class OwnWeight:
-    """A packed matrix `[out, in]` in MLX memory: uint8 `[out, bytes of a row]`."""
+    """A packed matrix `[out, in]`, or a stack of them, in MLX memory: uint8 `[..., out, bytes of a row]`."""
 
     stem: str
     packed: mx.array
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     exactness: Exactness = "exact"
     error: float = 0.0
 
@@ -41,7 +43,7 @@ class OwnWeight:
         return f"packed {self.stem}"
 
     def dense(self, dtype: mx.Dtype) -> mx.array:
-        """The matrix in float32, float16 or bfloat16."""
+        """The weights in float32, float16 or bfloat16."""
         return dequantize(factory(), self.stem, self.packed, self.shape, dtype)
 
 
@@ -64,6 +66,14 @@ def prepare(t: PackedTensor, dtype: mx.Dtype) -> OwnWeight:
     return OwnWeight(t.format.kernel, packed, (t.shape[-2], t.shape[-1]))
 
 
+def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> OwnWeight:
+    """Copy matrices `[out, in]` of one format and shape into MLX memory as one stack."""
+    each = [prepare(t, dtype) for t in tensors]
+    packed = mx.stack([w.packed for w in each])
+    mx.eval(packed)
+    return OwnWeight(each[0].stem, packed, (len(each), *each[0].shape))
+
+
 def matmul(x: mx.array, w: OwnWeight) -> mx.array:
     """`x [..., in] @ w [out, in].T -> [..., out]` in x's dtype."""
     flat = x.reshape(-1, w.shape[1])
@@ -82,3 +92,26 @@ def embedding(ids: mx.array, w: OwnWeight, dtype: mx.Dtype) -> mx.array:
     """Rows `ids` (any shape) as `[*ids.shape, in]`; only the rows asked for are decoded."""
     rows = w.packed[ids.reshape(-1)]
     return dequantize(factory(), w.stem, rows, (*ids.shape, w.shape[1]), dtype)
+
+
+def gather(x: mx.array, w: OwnWeight, indices: mx.array, in_order: bool, transpose: bool = True) -> mx.array:
+    """Each `x [*batch, m, in]` times the matrix its index names, transposed -> `[*indices.shape, m, out]`.
+
+    Without `transpose` as stored: `[*batch, m, out] -> [*indices.shape, m, in]`; the chosen matrices are decoded.
+    """
+    rows, width = x.shape[-2:]
+    batch = np.broadcast_shapes(x.shape[:-2], indices.shape)
+    spread, chosen = mx.broadcast_to(x, (*batch, rows, width)), mx.broadcast_to(indices, batch)
+    if not transpose:
+        dense = dequantize(factory(), w.stem, w.packed[chosen], (*batch, *w.shape[1:]), x.dtype)
+        return spread @ dense
+    named = mx.broadcast_to(chosen[..., None], (*batch, rows))
+    y = gather_packed(factory(), w.stem, w.packed, spread.reshape(-1, width), named)
+    return y.reshape(*batch, rows, w.shape[1])
+
+
+def multi(x: mx.array, w: OwnWeight, transpose: bool) -> mx.array:
+    """Per head: `x [..., n, m, k]` times its matrix, transposed (`k = in`) or as stored (`k = out`)."""
+    dense = w.dense(x.dtype)
+    y: mx.array = x @ (dense.swapaxes(-1, -2) if transpose else dense)
+    return y

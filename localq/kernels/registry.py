@@ -96,9 +96,10 @@ def place_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> PlacedStack
     one_format = len({t.format for t in tensors}) == 1
     name = "+".join(sorted({t.format.name for t in tensors}))
     shape, nbytes = (len(tensors), *tensors[0].shape), sum(t.nbytes for t in tensors)
-    handle = None
-    if one_format and _settled(tensors[0], "gather", dtype) is native:
-        handle = native.prepare_stack(tensors, dtype)
+    kernel = _settled(tensors[0], "gather", dtype) if one_format else reference
+    if kernel is own:
+        return PlacedStack(own, own.prepare_stack(tensors, dtype), name, shape, nbytes)
+    handle = native.prepare_stack(tensors, dtype) if kernel is native else None
     if handle is None:
         return PlacedStack(reference, reference.prepare_stack(tensors, dtype), name, shape, nbytes)
     views = native.views(handle, shape) if device() == "cpu" else None
@@ -198,9 +199,9 @@ def _settled(t: PackedTensor, op: str, dtype: mx.Dtype) -> Any:
     for kernel in _IMPLEMENTATIONS[choose(op, t.format, where)]:
         if not (own.serves(op, t.format) if kernel is own else native.holds(t)):
             continue
-        key = (where, kernel.NAME, t.format.name, str(dtype))
+        key = (where, "own stack" if kernel is own and op == "gather" else kernel.NAME, t.format.name, str(dtype))
         if key not in _VERDICTS:
-            verdict = _agrees(t, kernel, dtype)
+            verdict = _agrees(t, kernel, op, dtype)
             if verdict is None:  # rows of zeros say nothing: use it, and look again at the next tensor
                 return kernel
             _VERDICTS[key] = not verdict
@@ -227,29 +228,36 @@ def tolerance(dtype: mx.Dtype, where: str) -> float:
     return 1e-5 if where == "cpu" else 2e-3
 
 
-def _agrees(t: PackedTensor, kernel: Any, dtype: mx.Dtype) -> str | None:
+def _agrees(t: PackedTensor, kernel: Any, op: str, dtype: mx.Dtype) -> str | None:
     """What is wrong with a kernel on the first rows of a real tensor, "" if nothing; None where those rows are zero.
 
-    Of `own` both bodies are tried: the product of a few tokens, and decoding (in the transposed product).
+    Of `own` every body is tried: the product of a few tokens or of experts, and decoding (in the transposed product).
     """
     sample = t.rows(slice(0, 64)) if len(t.shape) == 2 else t.matrix(0).rows(slice(0, 64))
     if kernel is native:
         return _compare(sample, native, "matmul", dtype)
     try:
-        return _compare(sample, own, "matmul", dtype) or _compare(sample, own, "transposed", dtype)
+        product = _compare(sample, own, "gather" if op == "gather" else "matmul", dtype)
+        return product or _compare(sample, own, "transposed", dtype)
     except (RuntimeError, ValueError) as error:  # MLX reports what Metal's compiler says when the result is evaluated
         return f"does not run ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
 
 
 def _compare(sample: PackedTensor, kernel: Any, op: str, dtype: mx.Dtype) -> str | None:
-    width = sample.shape[-1 if op == "matmul" else -2]
+    width = sample.shape[-2 if op == "transposed" else -1]
     x = mx.array(np.random.default_rng(0).standard_normal((4, width)).astype(np.float32)).astype(dtype)
-    want = np.asarray(getattr(reference, op)(x, sample).astype(mx.float32))
+    want = np.asarray(getattr(reference, "matmul" if op == "gather" else op)(x, sample).astype(mx.float32))
     size = float(np.sqrt(np.mean(want**2)))
-    weight = kernel.prepare(sample, dtype)
-    if size == 0 or weight is None:
+    if op == "gather":  # two experts alike
+        weight = kernel.prepare_stack([sample, sample], dtype)
+        got = np.asarray(kernel.gather(x[:, None], weight, mx.array([0, 1, 1, 0]), False)[:, 0].astype(mx.float32))
+    else:
+        weight = kernel.prepare(sample, dtype)
+        if weight is None:
+            return None
+        got = np.asarray(getattr(kernel, op)(x, weight).astype(mx.float32))
+    if size == 0:
         return None
-    got = np.asarray(getattr(kernel, op)(x, weight).astype(mx.float32))
     allowed = max(tolerance(dtype, device()), 0.0 if weight.exactness == "exact" else 1e-2)
     right = bool(np.sqrt(np.mean((got - want) ** 2)) <= allowed * size)
     return "" if right else "disagrees with the reference"

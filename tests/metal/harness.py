@@ -26,7 +26,13 @@ HERE = Path(__file__).resolve().parent / "msl"
 MLX_INCLUDE = Path(mx.__file__).parent / "include"
 JUNK = 0xA5  # what outputs hold before the launch
 REAL = mx.fast.metal_kernel  # tests replace the name by a factory
-NUMPY = {mx.float32: np.float32, mx.float16: np.float16, mx.bfloat16: np.uint16, mx.uint8: np.uint8}
+NUMPY = {
+    mx.float32: np.float32,
+    mx.float16: np.float16,
+    mx.bfloat16: np.uint16,
+    mx.uint8: np.uint8,
+    mx.uint32: np.uint32,
+}
 
 
 class KernelError(RuntimeError):

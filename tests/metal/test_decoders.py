@@ -28,7 +28,7 @@ def test_struct_and_format_agree(stem: str) -> None:
     text, fmt = source.decoder(stem), STEMS[stem]
     assert f"WEIGHTS = {fmt.block_size}, BYTES = {fmt.block_bytes}, ALIGN = {alignment(stem)} }}" in text
     assert fmt.block_bytes % alignment(stem) == 0
-    for name in ("dequantize", "qmv"):
+    for name in source.PARAMETERS:
         assert len(text) + len(source.body(name)) < source.LIMIT
 
 

@@ -51,5 +51,6 @@ def test_logits_of_own_kernels(harness: Harness, monkeypatch: pytest.MonkeyPatch
     assert {name.removeprefix("localq_") for name in launched} >= {
         f"{body}_{stem}" for body in ("dequantize", "qmv") for stem in ("q4_k", "q5_k", "q6_k", "iq4_xs")
     }
+    assert any(name.startswith("localq_gather") for name in launched) == (arch == "qwen3_moe")
     for tokens, right in want.items():
         assert np.abs(got[tokens] - right).max() <= CLOSE * np.ptp(right), tokens

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from localq.formats.base import PackedTensor
+from localq_metal.gather import gather
 from localq_metal.qmv import ROWS, SIMDGROUPS, qmv
 from tests.metal.blocks import STEMS, oracle, ordinary, with_scale
 from tests.metal.harness import CHECKED, FAST, FLUSH, FMA, Harness, Mode
@@ -69,3 +70,14 @@ def test_extreme_scales_and_zeros(harness: Harness, stem: str) -> None:
 def test_no_rows_and_no_tokens(harness: Harness) -> None:
     assert qmv(harness.factory(), "q4_k", mx.zeros((0, 144), mx.uint8), mx.zeros((2, 256))).shape == (2, 0)
     assert qmv(harness.factory(), "q4_k", mx.zeros((5, 144), mx.uint8), mx.zeros((0, 256))).shape == (0, 5)
+
+
+@pytest.mark.parametrize("stem", sorted(STEMS))
+def test_gather_is_qmv_of_the_expert_named(harness: Harness, stem: str) -> None:
+    """Bit for bit, experts named twice and not at all, in checked mode: the sums are the same ones."""
+    experts = [ordinary(stem, (21, 512), seed) for seed in range(3)]
+    packed = mx.stack([mx.array(t.parts["weight"]) for t in experts])
+    x, named = draw(4, 512, mx.float32), [2, 0, 2, 0]
+    y = gather(harness.factory(CHECKED), stem, packed, x, mx.array(named))
+    for i, expert in enumerate(named):
+        assert mx.array_equal(y[i], qmv(harness.factory(CHECKED), stem, packed[expert], x[i : i + 1])[0])

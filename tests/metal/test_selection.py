@@ -34,7 +34,8 @@ def test_the_choice_by_device(monkeypatch: pytest.MonkeyPatch) -> None:
         "native",
         "reference",
     ]
-    assert registry.choose("gather", q4_k, "metal") == registry.choose("matmul", affine, "metal") == "native"
+    assert registry.choose("gather", q4_k, "metal") == "own"
+    assert registry.choose("matmul", affine, "metal") == "native"
     monkeypatch.setenv("LOCALQ_KERNELS", "own")
     assert registry.choose("matmul", affine, "metal") == "own"  # which then has none, and MLX's is taken
     with pytest.raises(UsageError, match="run on Apple GPUs"):
@@ -44,7 +45,7 @@ def test_the_choice_by_device(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("stem", sorted(STEMS))
 def test_every_operation_as_doctor_checks_it(mac: None, stem: str) -> None:
     rows = {check.op: check for check in check_format(STEMS[stem], mx.float32)}
-    assert {op for op, check in rows.items() if check.implementation == "own"} == set(own.OPS)
+    assert {op for op, check in rows.items() if check.implementation == "own"} == set(registry.OPS)
     assert all(check.ok for check in rows.values())
     one = registry.place(ordinary(stem, (16, 256)), mx.float32)
     assert one.ways == (f"own packed {stem}", "exact", 0.0)
@@ -96,3 +97,23 @@ def test_rows_of_zeros_are_multiplied_and_settle_nothing(mac: None) -> None:
     one = registry.place(zeros, mx.float32)
     assert one.kernel is own and registry._VERDICTS == {}
     assert not np.asarray(one.matmul(mx.ones((1, 256)))).any()
+
+
+def test_experts_and_heads(mac: None) -> None:
+    """As SwitchGLU calls it, `[batch, tokens, 1, 1, in]` against `[batch, tokens, k]`, and both ways round."""
+    experts = [ordinary("q4_k", (24, 256), seed) for seed in range(3)]
+    w = np.stack([t.dequantize() for t in experts])
+    stack = registry.place_stack(experts, mx.float32)
+    assert stack.kernel is own
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 1, 1, 256)).astype(np.float32)
+    ids = np.array([[[2, 1], [0, 0], [1, 2]], [[1, 1], [2, 0], [1, 2]]])
+    got = np.asarray(stack.gather(mx.array(x), mx.array(ids), False))
+    assert got.shape == (2, 3, 2, 1, 24)
+    assert relative_error(got, np.einsum("btxyi,btkoi->btkxo", x, w[ids])) < 1e-5
+    back = rng.standard_normal((2, 3, 1, 5, 24)).astype(np.float32)
+    got = np.asarray(stack.gather(mx.array(back), mx.array(ids), False, transpose=False))
+    assert relative_error(got, np.einsum("btxmo,btkoi->btkmi", back, w[ids])) < 1e-5
+    heads = rng.standard_normal((2, 3, 4, 24)).astype(np.float32)
+    got = np.asarray(stack.multi(mx.array(heads), False))
+    assert relative_error(got, np.einsum("bhmo,hoi->bhmi", heads, w)) < 1e-5
