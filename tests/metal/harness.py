@@ -20,7 +20,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from tests.metal.translate import Parameter, generated, translate
+from tests.metal.translate import PRELUDE, Parameter, generated, translate
 
 HERE = Path(__file__).resolve().parent / "msl"
 MLX_INCLUDE = Path(mx.__file__).parent / "include"
@@ -103,15 +103,25 @@ class Harness:
         flags = ["-std=gnu++14", "-O1", "-fPIC", "-fsigned-char", "-fno-strict-aliasing", "-fsingle-precision-constant"]
         flags += [*self.native, "-w", "-fcf-protection=none", f"-ffp-contract={'fast' if mode.fma else 'off'}"]
         flags += ["-g", "-fsanitize=thread"] if mode.checked else []
+        flags += [f"-isystem{HERE}", f"-isystem{MLX_INCLUDE}"]
         key = hashlib.sha256(" ".join([*flags, cpp]).encode()).hexdigest()[:24]
         if key not in self.compiled:
             source = self.folder / f"{key}.cpp"
             source.write_text(cpp)
             made = source.with_suffix(".o")
-            _gxx(*flags, f"-isystem{HERE}", f"-isystem{MLX_INCLUDE}", "-c", "-o", made, source)
+            _gxx(*flags, "-include", self.prelude(flags), "-c", "-o", made, source)
             _gxx("-shared", "-o", made.with_suffix(".so"), made, self.executor)
             self.compiled[key] = made.with_suffix(".so")
         return self.compiled[key]
+
+    def prelude(self, flags: list[str]) -> Path:
+        """The header every kernel begins with, precompiled for these flags: most of a compilation is reading it."""
+        header = self.folder / hashlib.sha256(" ".join(flags).encode()).hexdigest()[:24] / "prelude.h"
+        if not header.exists():
+            header.parent.mkdir()
+            header.write_text(PRELUDE)
+            _gxx(*flags, "-x", "c++-header", "-o", f"{header}.gch", header)
+        return header
 
 
 @dataclass

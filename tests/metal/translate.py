@@ -27,7 +27,9 @@ _SHARED = re.compile(
 _INSTANCE = re.compile(r'\ntemplate \[\[host_name\("[^"]*"\)\]\] \[\[kernel\]\] decltype\((.*)\) .*;\n')
 _SIGNATURE = re.compile(r"\[\[kernel\]\] void (\w+)\(\n(.*?)\)\s*\{", re.S)
 _PARAMETER = re.compile(r"(.+?)\s+(\w+)\s*\[\[(\w+)(?:\(\d+\))?\]\]", re.S)
-PRELUDE = '#include "metal_shim.h"\n#include "mlx/backend/metal/kernels/utils.h"\n#line 1 "kernel"\n'
+PRELUDE = (
+    '#include "metal_shim.h"\n#include "mlx/backend/metal/kernels/utils.h"\n'  # MLX puts utils.h before every kernel
+)
 ENTRY = """
 struct lq_any {{ void* p; template <class U> operator U*() const {{ return (U*)p; }} }};
 extern "C" __attribute__((no_sanitize("thread"))) void lq_entry(void* const* buffers, const lq_ids* i) {{
@@ -57,7 +59,7 @@ def generated(call: Callable[..., mx.array], inputs: list[mx.array]) -> str:
 
 
 def translate(text: str) -> tuple[str, list[Parameter]]:
-    """C++ with an entry point for the executor, and the buffers that it takes, in order."""
+    """C++ to stand after `PRELUDE`, with an entry point for the executor, and the buffers that it takes, in order."""
     instance = _INSTANCE.search(text)
     if instance:
         text = text[: instance.start()] + "\n"
@@ -77,7 +79,9 @@ def translate(text: str) -> tuple[str, list[Parameter]]:
         arguments.append(f"*({pointed}){at}" if "&" in kind else f"lq_any{{{at}}}")
         buffers.append(Parameter(name, "const" not in kind.split() and "constant" not in kind.split()))
     call = instance.group(1) if instance else signature.group(1)
-    return PRELUDE + text + '\n#line 1 "entry"\n' + ENTRY.format(call=call, arguments=", ".join(arguments)), buffers
+    return '#line 1 "kernel"\n' + text + '\n#line 1 "entry"\n' + ENTRY.format(
+        call=call, arguments=", ".join(arguments)
+    ), buffers
 
 
 def _id(kind: str, field: str) -> str:
