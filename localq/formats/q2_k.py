@@ -20,6 +20,7 @@ class Q2_K(
     group_size=16,
     symmetric=False,
     scale="4-bit scale and 4-bit minimum per 16 x fp16 and fp16 per 256",
+    kernel="q2_k",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

@@ -23,7 +23,9 @@ def six_bit_scales(packed: Array) -> NDArray[np.int8]:
     return scales
 
 
-class Q3_K(GGMLFormat, name="q3_k", bits=3, group_size=16, symmetric=True, scale="6-bit per 16 x fp16 per 256"):
+class Q3_K(
+    GGMLFormat, name="q3_k", bits=3, group_size=16, symmetric=True, scale="6-bit per 16 x fp16 per 256", kernel="q3_k"
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         codes = np.empty((len(blocks), 2, 4, 32), np.uint8)

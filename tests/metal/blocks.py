@@ -11,7 +11,14 @@ from localq.formats.base import PackedTensor
 from localq.kernels.checks import random_tensor
 
 STEMS = {fmt.kernel: fmt for fmt in FORMATS.values() if fmt.kernel}
-SCALES = {"q4_k": (0, 2), "q5_k": (0, 2), "q6_k": (208,), "iq4_xs": (0,)}  # where a block's fp16 scales lie
+SCALES = {  # where a block's fp16 scales lie
+    "q2_k": (80, 82),
+    "q3_k": (108,),
+    "q4_k": (0, 2),
+    "q5_k": (0, 2),
+    "q6_k": (208,),
+    "iq4_xs": (0,),
+}
 
 
 def ordinary(stem: str, shape: tuple[int, int], seed: int = 0) -> PackedTensor:

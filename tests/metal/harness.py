@@ -58,6 +58,11 @@ FLUSH = Mode("flush", flush=True, sum_order=1)
 CHECKED = Mode("checked", checked=True)
 
 
+def modes(dtype: mx.Dtype) -> tuple[Mode, ...]:
+    """Every mode for float32; a half changes only the store, for which fused arithmetic would be compiled anew."""
+    return (FAST, FLUSH, CHECKED, FMA) if dtype == mx.float32 else (FAST, FLUSH, CHECKED)
+
+
 def missing() -> str:
     """Why kernels cannot run here, "" if they can."""
     if platform.system() != "Linux":

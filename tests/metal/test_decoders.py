@@ -10,7 +10,7 @@ import pytest
 from localq_metal import source
 from localq_metal.dequantize import dequantize
 from tests.metal.blocks import SCALES, STEMS, every_kind, oracle, ordinary
-from tests.metal.harness import CHECKED, FAST, FLUSH, FMA, Harness, KernelError, Mode
+from tests.metal.harness import CHECKED, Harness, KernelError, Mode, modes
 
 ROUNDED = {mx.float32: np.float32, mx.float16: np.float16, mx.bfloat16: ml_dtypes.bfloat16}
 
@@ -45,7 +45,7 @@ def test_dequantize_is_bit_exact_with_gguf(harness: Harness, stem: str, dtype: m
         rounded = want.astype(ROUNDED[dtype])
     number = ~np.isnan(want)
     expected = rounded.view(np.uint32 if dtype == mx.float32 else np.uint16)
-    for mode in (FAST, FMA, FLUSH, CHECKED):
+    for mode in modes(dtype):
         got = dequantize(harness.factory(mode), stem, mx.array(t.parts["weight"]), t.shape, dtype)
         wrong = np.argwhere((bits(got) != expected) & number)
         assert len(wrong) == 0, f"{mode.name}: {len(wrong)} weights differ, the first at {wrong[0]}"

@@ -97,6 +97,8 @@ def test_simdgroup_functions_are_those_of_metal(harness: Harness) -> None:
 
 # One word of a decoder changed; what decodes otherwise must not pass.
 MUTANTS = [
+    ("q2_k", "packed >> 4)", "packed >> 3)"),
+    ("q3_k", "(high << 2)", "(high << 1)"),
     ("q4_k", "* float(scale)", "* float(scale + 1)"),
     ("q4_k", "group < 4", "group < 5"),
     ("q4_k", "block + 16 + 32", "block + 12 + 32"),
