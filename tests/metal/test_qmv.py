@@ -48,7 +48,7 @@ def test_qmv_stays_within_its_bound_of_float64(harness: Harness, stem: str, dtyp
     assert rows % ROWS and rows % (ROWS * SIMDGROUPS)
     t = ordinary(stem, (rows, 768))
     peak = float(np.abs(oracle(t)).max())
-    for mode in modes(dtype):
+    for mode in modes(dtype) if dtype == mx.float32 else (FAST, FLUSH):  # memory is watched in float32
         check(harness, stem, t, draw(1, 768, dtype, 1 / peak), mode)
     check(harness, stem, t, draw(3, 768, dtype, 1 / peak), FAST)
 
