@@ -3,7 +3,7 @@
 #   make check   format, lint, types, floors, sizes, tests
 #   make fix     let ruff mend what it can          make size    lines by file      make bench   ratios to others
 
-.PHONY: chat test check format lint types floors fix size bench clean
+.PHONY: chat test check format lint types floors fix size bench bench-kernels clean
 .DEFAULT_GOAL := chat
 
 VENV := .venv
@@ -47,6 +47,9 @@ fix: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/python tools/readme_table.py --write
+
+bench-kernels: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/kernels.py
 
 bench: $(VENV)/.installed-test
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -23,7 +23,13 @@ def table() -> str:
 
     def row(name: str, bits: str, facts: FormatFacts) -> str:
         runs = how_it_runs(facts)
-        gpu = "native" if runs["metal"].startswith("native") else "reference"
+        gpu = (
+            "native"
+            if runs["metal"].startswith("native")
+            else "own; reference"
+            if runs["metal"] == "own"
+            else "reference"
+        )
         cpu = "native" if runs["cpu"].startswith("native") else "reference"
         return f"| {name} | {bits} | {facts.scale} | {', '.join(facts.containers)} | {cpu} | {gpu} |"
 
