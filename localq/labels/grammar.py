@@ -26,7 +26,9 @@ from localq.labels.words import CONTAINERS, FAMILIES, MAKERS, METHODS, NAMED_VER
 
 LONGEST_NAME = 512  # characters; no file system or hub allows longer names, and what stands behind is not read
 MOST_WORDS = 48
-_WITHOUT_DIGITS = frozenset(("ud", "group", "groupsize", "gs", "g", "kv"))  # words that may begin a structured part
+_WITHOUT_DIGITS = frozenset(
+    ("ud", "group", "groupsize", "gs", "g", "kv", "mixed")
+)  # words that may begin a structured part
 
 
 def read_label(name: str) -> Label:

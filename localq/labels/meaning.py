@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from localq.labels.words import HOUSE_CONTAINERS, HOUSE_METHODS, METHOD_FORMATS
@@ -14,7 +15,7 @@ _BITS = ("weight_bits", "number_format", "activation_bits", "kv_bits", "group_si
 NOTES = {
     "awq": "AWQ: AutoAWQ, compressed-tensors int4 or MLX; look at the config.",
     "bits": "{scheme} without a container: MLX, bitsandbytes, AWQ and others write it so; look at the config.",
-    "W8A8": "W8A8: integers or FP8; look at the config.",
+    "W8A8": "W8A8 is INT8 where compressed-tensors names it; a few write it for FP8: look at the config.",
     "experts": "{experts}x{size}: {experts} experts of {size} each share their attention, so the whole is smaller.",
     "experts_only": "{experts}E: {experts} experts; the size before it is what one token uses.",
     "effective": "E{size}: {size} effective parameters; embeddings kept aside come on top.",
@@ -65,6 +66,8 @@ def _schemes(facts: Facts, notes: list[str]) -> None:
     packed.sort(key=lambda s: s["scheme"].endswith("bit"))  # 4bit-mxfp4: what says more comes first
     if not packed:
         return
+    if len(packed) > 1 and facts.get("family") == "BitNet":
+        packed = [s for s in packed if s["scheme"] != "1.58bit"] or packed  # that is the model's name
     merged: Facts = {}
     clash = _clash(packed)
     for scheme in packed:
@@ -112,6 +115,10 @@ def _derived(facts: Facts) -> None:
     if kinds and not facts.get("unquantized"):
         facts.setdefault("number_format", kinds[0])
     scheme = str(facts.get("scheme", ""))
+    if (
+        re.match("W[1-8](?:A|$)", scheme) and scheme != "W4A4"
+    ):  # compressed-tensors' presets of these names are integers
+        facts.setdefault("number_format", "int")
     if facts.get("container") == "mlx" and scheme.endswith("bit") and facts.get("weight_bits") != 16:
         facts.setdefault("number_format", "int")
     if method == "bnb" and facts.get("weight_bits") == 8:
@@ -131,6 +138,6 @@ def _open_questions(facts: Facts) -> list[str]:
         notes.append(NOTES["bits"].format(scheme=scheme))
     if scheme in ("NVFP4", "MXFP4", "FP8") and not container and not method:
         notes.append(NOTES[scheme])
-    if scheme == "W8A8" and "number_format" not in facts:
+    if scheme == "W8A8" and facts.get("number_format") == "int":
         notes.append(NOTES["W8A8"])
     return notes

@@ -10,6 +10,7 @@ _UNITS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _SIZE = re.compile(r"(a|e)?([0-9]{1,4}(?:\.[0-9]{1,3})?)([bmt])")
 _EXPERTS = re.compile(r"([0-9]{1,3})x([0-9]{1,4}(?:\.[0-9]{1,3})?)([bm])")
 _BOTH = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)ba([0-9]{1,3}(?:\.[0-9]{1,3})?)b")
+_SPLIT = ("1", "6b")  # StableLM 2 writes 1.6B so
 _VERSION = re.compile(r"v([0-9]{1,2}(?:\.[0-9]{1,3}){0,3}[a-z]?)")
 
 
@@ -28,6 +29,11 @@ def size_at(words: Words, i: int) -> Found:
     if size:
         key = {"a": "active_parameters", "e": "effective"}.get(size[1] or "", "parameters")
         return 1, {key: count(size[2], size[3])}
+    tenths = re.fullmatch(r"([0-9]{1,2})b([0-9])", word)  # bloom-7b1
+    if tenths:
+        return 1, {"parameters": count(f"{tenths[1]}.{tenths[2]}", "b")}
+    if tuple(words[i : i + 2]) == _SPLIT:
+        return 2, {"parameters": count("1.6", "b")}
     if word == "0" and i + 1 < len(words) and re.fullmatch(r"[1-9][0-9]?b", words[i + 1]):
         return 2, {"parameters": count(f"0.{words[i + 1][:-1]}", "b")}
     if re.fullmatch(r"[0-9]{1,3}e", word):
@@ -91,6 +97,8 @@ def version_at(words: Words, i: int) -> Found:
     found = _VERSION.fullmatch(words[i])
     if found:
         follow = words[i + 1] if i + 1 < len(words) else ""
+        if re.fullmatch(r"k[0-9]{2,6}", follow):  # VPTQ's vector length
+            return None
         if found[1].isdigit() and re.fullmatch(r"[0-9]", follow) and not _counts_bits(words, i + 1):
             return 2, {"version": f"{found[1]}.{follow}"}
         return 1, {"version": found[1]}
@@ -102,10 +110,12 @@ def plain_version_at(words: Words, i: int) -> Found:
     word = words[i]
     if not re.fullmatch(r"[0-9]{1,2}(?:\.[0-9]{1,2}){0,2}[a-z]?", word) or _counts_bits(words, i):
         return None
+    if tuple(words[i : i + 2]) == _SPLIT:
+        return None
     dated = date_at(words, i)
     if re.fullmatch(r"[0-9.]+[bmtkgex]", word) or (dated and dated[0] > 1):
         return None
-    follow = words[i + 1] if i + 1 < len(words) else ""
+    follow = words[i + 1] if i + 1 < len(words) and tuple(words[i + 1 : i + 3]) != _SPLIT else ""
     if word.isdigit() and re.fullmatch(r"[0-9]", follow) and not _counts_bits(words, i + 1):
         return 2, {"version": f"{word}.{follow}"}
     return 1, {"version": word}

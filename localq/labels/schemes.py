@@ -64,7 +64,7 @@ def _ggml(words: Words, i: int) -> Found:
         return (1, found[1]) if found else None
     kind = re.fullmatch(r"(i|t)?q([1-8])", word)
     if not kind:
-        return _moe(words, i)
+        return _moe(words, i) or _bitnet_cpp(words, i)
     readers = {"": _q, "i": _iq, "t": _tq}
     return readers[kind[1] or ""](int(kind[2]), words, i)
 
@@ -74,6 +74,14 @@ def _moe(words: Words, i: int) -> Found:
         facts: Facts = {"scheme": "MXFP4_MOE", "weight_bits": 4, "number_format": "float"}
         return 2, {**facts, "block_structure": "mx", "container": "gguf"}
     return None
+
+
+def _bitnet_cpp(words: Words, i: int) -> Found:
+    """I2_S, TL1, TL2: ternary weights as bitnet.cpp packs them in its GGUF files."""
+    facts: Facts = {"number_format": "ternary", "container": "gguf"}
+    if words[i] == "i2" and _word(words, i + 1) == "s":
+        return 2, {**facts, "weight_bits": 2, "scheme": "I2_S"}
+    return (1, {**facts, "scheme": words[i].upper()}) if words[i] in ("tl1", "tl2") else None
 
 
 def _q(bits: int, words: Words, i: int) -> Found:
@@ -196,8 +204,6 @@ def _weights(words: Words, i: int) -> Found:
     facts: Facts = {"weight_bits": int(found[1]), "scheme": f"W{found[1]}"}
     if found[3]:
         facts |= {"activation_bits": int(found[3]), "scheme": f"W{found[1]}A{(found[2] or '').upper()}{found[3]}"}
-    if facts["scheme"] == "W4A16":
-        facts["number_format"] = "int"
     if found[4]:
         facts |= {"kv_bits": int(found[4]), "scheme": f"{facts['scheme']}KV{found[4]}"}
     if found[5]:
@@ -210,6 +216,8 @@ def _bits(words: Words, i: int) -> Found:
     word, count = words[i], 1
     if _word(words, i + 1) in ("bit", "bits") and re.fullmatch(r"[1-9][0-9]?(?:\.[0-9]{1,3})?", word):
         word, count = word + "bit", 2
+    if i and words[i - 1] == "gptq" and re.fullmatch(r"[2-8]b", word) and group_at(words, i + 1):  # GPTQ-4b-128g
+        word += "it"
     found = _BITS.fullmatch(word)
     if not found or float(found[1]) > 32:
         return None
@@ -222,6 +230,30 @@ def _bits(words: Words, i: int) -> Found:
         facts |= {"scheme": f"{facts['scheme']}-{words[i + count]}", "number_format": "codebook"}
         count += 1
     return count, facts
+
+
+def _vectors(words: Words, i: int) -> Found:
+    """VPTQ's v8-k65536-256-woft: 8 weights share a code of 65536 and one of 256 for the rest (0: none)."""
+    found = [
+        re.fullmatch(p, _word(words, i + k)) for k, p in enumerate((r"v([1-9][0-9]?)", r"k([0-9]{2,6})", r"[0-9]{1,6}"))
+    ]
+    if not (found[0] and found[1] and found[2]):
+        return None
+    length, codes, rest = int(found[0][1]), int(found[1][1]), int(found[2][0])
+    bits = (max(codes - 1, 0).bit_length() + max(rest - 1, 0).bit_length()) / length
+    scheme = "-".join(words[i : i + 3])
+    return 3 + (_word(words, i + 3) == "woft"), {
+        "scheme": scheme,
+        "weight_bits": number(f"{bits:.3f}"),
+        "number_format": "codebook",
+    }
+
+
+def _mixed(words: Words, i: int) -> Found:
+    """mlx-lm's recipes of two widths: mixed_3_6."""
+    if words[i] != "mixed" or not all(re.fullmatch(r"[2-8]", _word(words, i + k)) for k in (1, 2)):
+        return None
+    return 3, {"scheme": "_".join(words[i : i + 3]), "number_format": "int"}
 
 
 def _per_weight(words: Words, i: int) -> Found:
@@ -283,5 +315,6 @@ def number(digits: str) -> int | float:
 
 
 _READERS: tuple[Callable[[Words, int], Found], ...] = (
-    _dynamic, _ggml, _blocks, _fp8, _floats, _integers, _weights, _bits, _per_weight, _compiled,
+    _dynamic, _ggml, _blocks, _fp8, _floats, _integers, _weights, _bits, _vectors, _mixed, _per_weight,
+    _compiled,
 )  # fmt: skip

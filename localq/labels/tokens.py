@@ -53,10 +53,15 @@ def _from_url(bits: list[str]) -> Address:
         return _tagged(bits[0]) if bits else Address()
     organisation = "" if bits[0].lower() == "library" else bits[0]
     if _FILE.search(bits[1]) and len(bits) == 2:
-        return Address(organisation, file=bits[1])
+        folder = re.search("[0-9]", bits[0]) and _plain(bits[0]) in _plain(bits[1])  # Q4_K_M/NAME-Q4_K_M-00001-of-...
+        return Address("" if folder else organisation, file=bits[1])
     found = _tagged(bits[1])
     rest = bits[4:] if len(bits) > 3 and bits[2] in ("blob", "resolve", "raw", "tree") else bits[2:]
     return found._replace(organisation=organisation, file=rest[-1] if rest else "")
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_]", "-", text.lower())
 
 
 def _tagged(name: str) -> Address:

@@ -26,7 +26,7 @@ FAMILIES = {
         "NextCoder Mellum KAT Tongyi GUI-Owl UI-TARS Marco Llasa "
     ).split()
 }
-FAMILIES |= {"metallama": "Llama", "commandr7b": "Command-R7B", "c4aicommandr": "Command-R"}
+FAMILIES |= {"ax": "A.X", "metallama": "Llama", "commandr7b": "Command-R7B", "c4aicommandr": "Command-R"}
 
 # Versions that are no plain numbers.
 NAMED_VERSIONS = {
@@ -61,7 +61,8 @@ METHODS = {
     "qtip": "qtip", "vptq": "vptq", "qat": "qat", "dwq": "dwq", "modelopt": "modelopt", "smoothquant": "smoothquant",
     "spinquant": "spinquant", "sinq": "sinq", "torchao": "torchao", "quanto": "quanto", "eetq": "eetq",
     "higgs": "higgs", "bitnet": "bitnet", "quark": "quark", "spqr": "spqr", "paroquant": "paroquant",
-    "compressedtensors": "compressed-tensors", "ct": "compressed-tensors", "e8p": "quip",
+    "compressedtensors": "compressed-tensors", "ct": "compressed-tensors", "e8p": "quip", "efficientqat": "qat",
+    "fpquant": "fp_quant",
 }  # fmt: skip
 
 CONTAINERS = {
@@ -79,7 +80,7 @@ HOUSE_METHODS = {"vptq-community": "vptq"}
 # Methods whose codes have one kind of value, whatever else the name says.
 METHOD_FORMATS = {
     "gptq": "int", "awq": "int", "hqq": "int", "aqlm": "codebook", "vptq": "codebook", "quip": "codebook",
-    "qtip": "codebook", "bitnet": "ternary",
+    "qtip": "codebook", "higgs": "codebook", "bitnet": "ternary",
 }  # fmt: skip
 
 # Words that mean something but have no field: said by `explain`, not listed as unknown.
@@ -133,5 +134,8 @@ PLAIN = {
     "rtn": "rounded to nearest", "bin": "a file of weights", "dat": "a file of data",
     "1g": "one scale per row", "inc": "made with Intel's Neural Compressor",
     "pv": "tuned after quantising", "agentic": "a use", "rag": "a use",
+    "terminus": "a named release", "linear": "linear attention", "light": "a lighter line", "lm": "a language model",
+    "paddle": "in Paddle's layout", "consolidated": "as its maker wrote it", "pth": "a file of weights",
+    "eo8": "embeddings and output in 8 bits",
     "and": "and", "with": "with", "for": "for", "from": "from", "the": "the",
 }  # fmt: skip

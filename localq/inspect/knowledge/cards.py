@@ -16,6 +16,8 @@ def card_for(label: Label) -> Card | None:
 
 
 def _gguf(label: Label, scheme: str) -> Card | None:
+    if scheme in ("I2_S", "TL1", "TL2"):
+        return vectors.CARDS["bitnet"]
     if scheme[:2] == "IQ" and label.block_structure is None:
         return vectors.CARDS["ik"]
     found = floats.plain(scheme) or (ggml.card(scheme, label.block_structure) if scheme else None)
@@ -35,6 +37,8 @@ def _blocks(label: Label, scheme: str) -> Card | None:
 def _by_method(label: Label) -> Card | None:
     if label.container in ("exl2", "exl3", "mlc"):
         return vectors.CARDS[label.container]
+    if (label.scheme or "").startswith("mixed_"):
+        return mlx.mixed(str(label.scheme))
     if label.container == "mlx" and label.weight_bits:
         return mlx.card(label.weight_bits, label.group_size)
     makers = {"gptq": integers.gptq, "awq": integers.awq, "autoround": integers.autoround, "hqq": integers.hqq}

@@ -41,3 +41,17 @@ def card(bits: float, group: int | None) -> Card | None:
         who="Mac users: MLX's kernels read it as it is",
         instead="more bits for reasoning; a DWQ build of the same bits; a GGUF Q4_K_M for other machines",
     )
+
+
+def mixed(recipe: str) -> Card:
+    """mlx-lm's `mixed_A_B`: most matrices in A bits, the sensitive ones in B (mlx_lm/convert.py)."""
+    _, low, high = recipe.split("_")
+    return Card(
+        what=f"MLX's affine mode in two widths: {low} bits, and {high} bits where rounding hurts most",
+        mixture=f"{high} bits: the output head, and v_proj and down_proj of about half the layers; {low} elsewhere",
+        activations="16 bits",
+        engines="mlx-lm, LM Studio and others on MLX, localq",
+        made="mlx_lm.convert by rounding to nearest, in seconds",
+        who="Mac users who want a little more than the lower width gives",
+        instead="a DWQ build of the same size: tuned, not only rounded",
+    )
