@@ -43,10 +43,8 @@ def demo_dir() -> str:
 
 
 def hf_cache_dir() -> str:
-    """The Hugging Face hub cache, found as `huggingface_hub` finds it (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME)."""
-    if os.environ.get("HF_HUB_CACHE"):
-        return os.path.expanduser(os.environ["HF_HUB_CACHE"])
-    home = os.environ.get("HF_HOME")
-    if not home:
-        home = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return os.path.join(os.path.expanduser(home), "hub")
+    """The Hugging Face hub cache, found as `huggingface_hub` finds it: HF_HUB_CACHE, the older HUGGINGFACE_HUB_CACHE,
+    HF_HOME, XDG_CACHE_HOME."""
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return os.path.expandvars(os.path.expanduser(named or os.path.join(home, "hub")))

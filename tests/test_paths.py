@@ -46,7 +46,15 @@ def test_localq_home_wins_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "environment",
-    [{}, {"HF_HOME": "/h"}, {"HF_HUB_CACHE": "/c"}, {"XDG_CACHE_HOME": "/x"}, {"HF_HOME": "/h", "HF_HUB_CACHE": "/c"}],
+    [
+        {},
+        {"HF_HOME": "/h"},
+        {"HF_HUB_CACHE": "/c"},
+        {"HUGGINGFACE_HUB_CACHE": "~/old"},
+        {"HF_HOME": "$HOME/h"},
+        {"XDG_CACHE_HOME": "/x"},
+        {"HF_HOME": "/h", "HF_HUB_CACHE": "/c"},
+    ],
 )
 def test_hf_cache_is_where_huggingface_hub_looks(environment: dict[str, str]) -> None:
     """Oracle: huggingface_hub itself, in a process of its own because it reads the environment at import."""
