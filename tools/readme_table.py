@@ -30,12 +30,14 @@ def table() -> str:
             if runs["metal"] == "own"
             else "reference"
         )
+        writes = "yes" if facts.writes else "no"
         cpu = "native" if runs["cpu"].startswith("native") else "reference"
-        return f"| {name} | {bits} | {facts.scale} | {', '.join(facts.containers)} | {cpu} | {gpu} |"
+        cells = (name, bits, facts.scale, ", ".join(facts.containers), writes, cpu, gpu, facts.checked)
+        return f"| {' | '.join(cells)} |"
 
     rows = [
-        "| format | bits per weight | scales | found in | CPU | Metal, CUDA |",
-        "| --- | ---: | --- | --- | --- | --- |",
+        "| format | bits per weight | scales | found in | writes | CPU | Metal, CUDA | checked against |",
+        "| --- | ---: | --- | --- | --- | --- | --- | --- |",
     ]
     facts = describe_formats()
     affine = [f for f in facts if f.name.startswith("affine_")]

@@ -58,7 +58,19 @@ def _architectures(out: Output) -> int:
     return 0
 
 
-HEAD = ("format", "family", "bits/weight", "block", "scale", "zero point", "containers", "writes", "cpu", "metal, cuda")
+HEAD = (
+    "format",
+    "family",
+    "bits/weight",
+    "block",
+    "scale",
+    "zero point",
+    "containers",
+    "writes",
+    "cpu",
+    "metal, cuda",
+    "checked against",
+)
 
 
 def how_it_runs(facts: FormatFacts) -> dict[str, str]:
@@ -94,4 +106,5 @@ def as_cells(facts: FormatFacts, runs: dict[str, str]) -> tuple[str, ...]:
         "yes" if facts.writes else "no",
         runs["cpu"],
         gpu,
+        facts.checked,
     )

@@ -25,6 +25,7 @@ _NAME = re.compile(r"aqlm_([1-9])x(1[0-6]|[1-9])_g([1-9]\d?)x([1-9]\d?)")
 class AQLM(
     RowDecoder,
     name="aqlm",
+    checked="aqlm",
     family="aqlm",
     bits=2,
     group_size=8,

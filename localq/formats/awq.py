@@ -26,7 +26,14 @@ _SLOTS = (0, 2, 4, 6, 1, 3, 5, 7)  # the output in each slot
 _PLACES = (0, 4, 1, 5, 2, 6, 3, 7)  # the slot of each output
 
 
-class AWQ(AWQFamily, name="awq", suffixes=("qweight", "qzeros", "scales"), row_multiple=32, block_size=1):
+class AWQ(
+    AWQFamily,
+    name="awq",
+    checked="autoawq, auto-round",
+    suffixes=("qweight", "qzeros", "scales"),
+    row_multiple=32,
+    block_size=1,
+):
     known_bits = (4, 5, 6, 7)
 
     @classmethod

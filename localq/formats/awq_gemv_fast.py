@@ -27,6 +27,7 @@ _NAME = re.compile(r"awq_gemv_fast_4bit_(?:g(\d{1,6})|row)(_asym)?")
 class AWQGemvFast(
     AWQFamily,
     name="awq_gemv_fast",
+    checked="autoawq",
     suffixes=("qweight", "qzeros", "scales"),
     block_size=64,
     row_multiple=4,

@@ -150,6 +150,7 @@ class Format:
     symmetric: ClassVar[bool] = True  # no separate minimum or zero point
     scale: ClassVar[str] = ""  # in words: "fp16 per 32", "6-bit per 32 x fp16 per 256"
     containers: ClassVar[tuple[str, ...]] = ()  # "gguf", "mlx" (safetensors with MLX's config), "safetensors"
+    checked: ClassVar[str] = ""  # whose decoded values the tests compare with
     kernel: ClassVar[str | None] = None  # stem of the kernel pair in localq_metal
     same_size: ClassVar[bool] = False  # the MLX mode that holds it takes about the same memory
     # How a safetensors checkpoint spells it: arrays `PREFIX.suffix` of one module.
@@ -337,7 +338,9 @@ class GGMLFormat(Format):
     block_bytes: ClassVar[int] = 0
 
     def __init_subclass__(cls, *, name: str = "", **facts: Any) -> None:
-        super().__init_subclass__(name=name, **{"family": "ggml", "containers": ("gguf",), **facts})
+        super().__init_subclass__(
+            name=name, **{"family": "ggml", "containers": ("gguf",), "checked": "ggml, gguf-py", **facts}
+        )
         if name:
             kind = GGML_BY_NAME[name]
             cls.block_size, cls.block_bytes = kind.block, kind.bytes

@@ -122,11 +122,11 @@ _FACTS: dict[str, Any] = {
 }
 
 
-class BitNet(Ternary, name="bitnet", **_FACTS):
+class BitNet(Ternary, name="bitnet", checked="transformers", **_FACTS):
     divides = False
 
 
-class BitNetInverse(Ternary, name="bitnet_inverse", **_FACTS):
+class BitNetInverse(Ternary, name="bitnet_inverse", checked="transformers", **_FACTS):
     divides = True
 
 

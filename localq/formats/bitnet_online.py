@@ -22,6 +22,7 @@ from localq.formats.reselect import floats
 class BitNetOnline(
     Format,
     name="bitnet_online",
+    checked="transformers",
     family="bitnet",
     bits=16,
     group_size=0,

@@ -49,6 +49,7 @@ _TABLES = {  # for samples and pictures: a checkpoint brings its own. Source: bi
 class BNB4Bit(
     Format,
     name="bnb_4bit",
+    checked="bitsandbytes",
     family="bitsandbytes",
     bits=4,
     group_size=64,

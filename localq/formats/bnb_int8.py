@@ -25,6 +25,7 @@ _TILES = {1: "col32", 2: "col_turing", 3: "col_ampere"}
 class BNBInt8(
     Format,
     name="bnb_int8",
+    checked="bitsandbytes",
     family="bitsandbytes",
     bits=8,
     group_size=0,

@@ -27,6 +27,7 @@ _TENSOR = -1  # group size that stands for one scale in all
 class CTInt8(
     Format,
     name="ct_bytes",
+    checked="compressed-tensors",
     family="compressed-tensors",
     bits=8,
     group_size=0,

@@ -31,6 +31,7 @@ _NAME = re.compile(r"ct_int([2-8])_(?:g(\d{1,6})|row)(_padded)?(_asym)?")
 class CTPacked(
     Format,
     name="ct_int",
+    checked="compressed-tensors",
     family="compressed-tensors",
     bits=4,
     group_size=128,

@@ -37,6 +37,7 @@ _NAME = re.compile(r"exl3_([1-8])bit(_mcg|_mul1)?(_signs)?")
 class EXL3(
     RowDecoder,
     name="exl3",
+    checked="its published kernels",
     family="exl3",
     bits=4,
     group_size=0,

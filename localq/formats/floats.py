@@ -22,7 +22,13 @@ class FloatFormat(Format):
     def __init_subclass__(cls, *, dtype: str, **facts: Any) -> None:
         cls.dtype = dtype
         super().__init_subclass__(
-            **{"family": "float", "scale": "none", "containers": ("gguf", "safetensors", "mlx"), **facts}
+            **{
+                "family": "float",
+                "scale": "none",
+                "checked": "numpy, ml_dtypes",
+                "containers": ("gguf", "safetensors", "mlx"),
+                **facts,
+            }
         )
 
     @classmethod

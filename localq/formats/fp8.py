@@ -56,6 +56,7 @@ _ROWS = ("tensor", "halves", "channel")  # grains whose scales do not vary along
 class FP8(
     Format,
     name="fp8",
+    checked="compressed-tensors, modelopt, transformers",
     family="fp8",
     bits=8,
     group_size=128,

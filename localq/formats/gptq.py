@@ -45,6 +45,7 @@ _NAME = re.compile(r"gptq(_w|_v2|_p)?_([2-8])bit_(?:g(\d{1,6})|row)(_asym)?")
 class GPTQ(
     Format,
     name="gptq",
+    checked="gptqmodel, auto-round",
     family="gptq",
     bits=4,
     group_size=128,

@@ -45,6 +45,7 @@ _NAME = re.compile(r"hqq_([1-8])bit_g(\d{1,6})(_axis0)?(?:_(bytes))?(?:_in_(floa
 class HQQ(
     Format,
     name="hqq",
+    checked="hqq",
     family="hqq",
     bits=4,
     group_size=64,

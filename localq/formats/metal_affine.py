@@ -24,6 +24,7 @@ _NAME = re.compile(r"metal_([248])bit_g(32|64|128)")
 class MetalAffine(
     Format,
     name="metal",
+    checked="transformers",
     family="metal",
     bits=4,
     group_size=64,

@@ -103,6 +103,7 @@ class MLXFormat(Format):
             "family": "mlx",
             "containers": ("mlx",),
             "same_size": True,
+            "checked": "MLX",
             "suffixes": (*cls.part_names, "global_scale"),
         }
         super().__init_subclass__(name=name, **{**always, **facts})

@@ -27,6 +27,7 @@ _FLOATS = "float32|float16|bfloat16"
 class ModelOptInt4(
     Format,
     name="modelopt_int4",
+    checked="modelopt",
     family="modelopt",
     bits=4,
     group_size=128,

@@ -20,6 +20,7 @@ from localq.formats.mxfp4 import MXFP4
 class MXFP4Blocks(
     MicroFloat,
     name="mxfp4_blocks",
+    checked="mlx-lm",
     family="gpt-oss",
     bits=4,
     group_size=32,

@@ -21,6 +21,7 @@ _NAMES = {"weight_scale_inv": "mxfp4_int8_inv", "weight_scale": "mxfp4_int8_weig
 class MXFP4Int8(
     MicroFloat,
     name="mxfp4_int8",
+    checked="transformers",
     family="fp8",
     bits=4,
     group_size=32,

@@ -17,6 +17,7 @@ from localq.formats.mxfp4 import MXFP4
 class MXFP4ModelOpt(
     MicroFloat,
     name="mxfp4_modelopt",
+    checked="modelopt",
     family="modelopt",
     bits=4,
     group_size=32,

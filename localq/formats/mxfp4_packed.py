@@ -18,6 +18,7 @@ from localq.formats.mxfp4 import MXFP4
 class MXFP4Packed(
     MicroFloat,
     name="mxfp4_packed",
+    checked="compressed-tensors",
     family="compressed-tensors",
     bits=4,
     group_size=32,

@@ -17,6 +17,7 @@ from localq.formats.mxfp8 import MXFP8
 class MXFP8Bytes(
     MicroFloat,
     name="mxfp8_bytes",
+    checked="compressed-tensors, modelopt",
     family="compressed-tensors",
     bits=8,
     group_size=32,

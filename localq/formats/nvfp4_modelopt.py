@@ -25,6 +25,7 @@ _INPUTS = "pre_quant_scale"
 class NVFP4ModelOpt(
     MicroFloat,
     name="nvfp4_modelopt",
+    checked="modelopt",
     family="modelopt",
     bits=4,
     group_size=16,

@@ -21,6 +21,7 @@ from localq.formats.nvfp4 import NVFP4
 class NVFP4Packed(
     MicroFloat,
     name="nvfp4_packed",
+    checked="compressed-tensors",
     family="compressed-tensors",
     bits=4,
     group_size=16,

@@ -13,7 +13,9 @@ from localq.formats.base import Array
 from localq.formats.bits import byte_codes, fp16
 
 
-class Q1_0(AffineTwin, name="q1_0", twin=(1, 128), bits=1, group_size=128, symmetric=True, scale="fp16 per 128"):
+class Q1_0(
+    AffineTwin, name="q1_0", checked="ggml", twin=(1, 128), bits=1, group_size=128, symmetric=True, scale="fp16 per 128"
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         np.copyto(out, byte_codes(1, -1, 2).take(blocks[:, 2:]).view(np.int8))

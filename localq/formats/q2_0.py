@@ -14,7 +14,9 @@ from localq.formats.base import Array
 from localq.formats.bits import byte_codes, fp16
 
 
-class Q2_0(AffineTwin, name="q2_0", twin=(2, 64), bits=2, group_size=64, symmetric=True, scale="fp16 per 64"):
+class Q2_0(
+    AffineTwin, name="q2_0", checked="ggml", twin=(2, 64), bits=2, group_size=64, symmetric=True, scale="fp16 per 64"
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         np.copyto(out, byte_codes(2, -1, 1).take(blocks[:, 2:]).view(np.int8))

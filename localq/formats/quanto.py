@@ -65,7 +65,7 @@ _FACTS: dict[str, Any] = {
 }
 
 
-class QuantoInt8(Quanto, name="quanto_int8", **_FACTS, same_size=True):
+class QuantoInt8(Quanto, name="quanto_int8", checked="optimum-quanto", **_FACTS, same_size=True):
     codes = "int8"
 
     @classmethod
@@ -81,7 +81,7 @@ class QuantoInt8(Quanto, name="quanto_int8", **_FACTS, same_size=True):
         )
 
 
-class QuantoFloat8(Quanto, name="quanto_float8", **_FACTS):
+class QuantoFloat8(Quanto, name="quanto_float8", checked="optimum-quanto", **_FACTS):
     codes = _FLOATS
 
     @classmethod

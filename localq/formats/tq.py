@@ -139,15 +139,15 @@ _FACTS: dict[str, Any] = {
 }
 
 
-class TQ2(TQ, name="tq2", bits=2, bits_per_weight=2.125, **_FACTS):
+class TQ2(TQ, name="tq2", checked="its specification", bits=2, bits_per_weight=2.125, **_FACTS):
     pass
 
 
-class TQ3(TQ, name="tq3", bits=3, bits_per_weight=3.125, **_FACTS):
+class TQ3(TQ, name="tq3", checked="its specification", bits=3, bits_per_weight=3.125, **_FACTS):
     pass
 
 
-class TQ4(TQ, name="tq4", bits=4, bits_per_weight=4.125, **_FACTS):
+class TQ4(TQ, name="tq4", checked="its specification", bits=4, bits_per_weight=4.125, **_FACTS):
     pass
 
 

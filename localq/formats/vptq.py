@@ -28,6 +28,7 @@ _FLOATS = "float16|bfloat16|float32"
 class VPTQ(
     RowDecoder,
     name="vptq",
+    checked="vptq",
     family="vptq",
     bits=2,
     group_size=8,

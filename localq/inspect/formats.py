@@ -15,7 +15,8 @@ _ROW = 1024  # a multiple of every block size
 class FormatFacts(NamedTuple):
     """One format, or a family by its first example.
 
-    `native` is the MLX mode that holds it ("affine 4-bit g32 x multiplier"), "" where none does.
+    `native` is the MLX mode that holds it ("affine 4-bit g32 x multiplier"), "" where none does; `checked` says whose
+    decoded values the tests compare with.
     """
 
     name: str
@@ -28,6 +29,7 @@ class FormatFacts(NamedTuple):
     containers: tuple[str, ...]
     writes: bool
     native: str
+    checked: str
 
 
 def describe_formats() -> list[FormatFacts]:
@@ -50,6 +52,7 @@ def _describe(fmt: type[Format]) -> FormatFacts:
         fmt.containers,
         _overrides(fmt, "quantize"),
         native_mode(example),
+        fmt.checked,
     )
 
 

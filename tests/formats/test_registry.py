@@ -56,6 +56,8 @@ def test_every_format_is_compared_with_an_oracle() -> None:
     found = [importlib.import_module(f"tests.packed.{m.name}") for m in pkgutil.iter_modules(packed.__path__)]
     assert set().union(*(getattr(module, "PROVES", ()) for module in found)) == set(FORMATS) - CORE
     assert set(test_ggml.GGML) - set(test_ggml.IN_GGUF_PY) == {"q1_0", "q2_0"}
+    without = {name for name in test_ggml.GGML if "gguf-py" not in FORMATS[name].checked}
+    assert without == {"q1_0", "q2_0"} and all(fmt.checked for fmt in FORMATS.values())
 
 
 @pytest.mark.parametrize("name", sorted(set(EXAMPLES) - CORE))
