@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 
 from localq.checkpoints.base import Checkpoint
 from localq.cli.output import Output, printable, size
@@ -74,8 +76,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
 def _command(args: argparse.Namespace, checkpoint: Checkpoint, found: Fit) -> str:
     from localq.fit.commands import Job, command
 
+    reference, local = _reference(args.model, checkpoint)
     job = Job(
-        args.model if args.engine not in ("llama-server",) or checkpoint.container != "gguf" else checkpoint.path,
+        reference,
+        local,
         checkpoint.container,
         tuple(checkpoint.formats),
         checkpoint.config or {},
@@ -86,6 +90,16 @@ def _command(args: argparse.Namespace, checkpoint: Checkpoint, found: Fit) -> st
         found.target.memory // found.target.gpus if found.target.device == "cuda" else 0,
     )
     return command(args.engine, job)
+
+
+def _reference(model: str, checkpoint: Checkpoint) -> tuple[str, bool]:
+    """What another engine may be given for this checkpoint, and whether that is a path."""
+    from localq.inspect.remote import RemoteCheckpoint
+
+    if isinstance(checkpoint, RemoteCheckpoint):
+        return checkpoint.reference, False
+    repository = re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not os.path.exists(model)
+    return (model, False) if repository and checkpoint.container != "gguf" else (checkpoint.path, True)
 
 
 def show(found: Fit, out: Output) -> None:

@@ -19,7 +19,8 @@ class Job(NamedTuple):
     """What is to be started.
 
     Attributes:
-        model: repository, folder or file as that engine may be given it.
+        model: repository on the hub (`org/name`, for a GGUF `org/name:LABEL`), or a folder or file here.
+        local: whether `model` is a path.
         container: "gguf" or "safetensors".
         formats: names of the formats the weights are in.
         config: the model's config, for the sizes that parallelism must divide.
@@ -31,6 +32,7 @@ class Job(NamedTuple):
     """
 
     model: str
+    local: bool
     container: str
     formats: tuple[str, ...]
     config: Config
@@ -39,6 +41,15 @@ class Job(NamedTuple):
     gpus: int
     needed: int
     memory: int
+
+
+# Families of formats that an engine's documentation says it reads; GGUF and MLX's own are told apart before.
+_COMMON = frozenset("float fp8 awq gptq compressed-tensors bitsandbytes modelopt gpt-oss torchao".split())
+_READS = {
+    "vLLM": _COMMON | {"hqq"},
+    "SGLang": _COMMON,
+    "mlx-lm": frozenset("float mlx gpt-oss awq gptq compressed-tensors modelopt bitnet fp8".split()),
+}
 
 
 def command(engine: str, job: Job) -> str:
@@ -92,7 +103,7 @@ def _sglang(job: Job) -> str:
 
 def _llama(job: Job) -> str:
     _need_gguf(job, "llama-server")
-    words = ["llama-server", "-m", job.model, "-c", str(job.context), "-ngl", "99"]
+    words = ["llama-server", "-m" if job.local else "-hf", job.model, "-c", str(job.context), "-ngl", "99"]
     if job.kv is not None:
         names = {"f16": "f16", "bf16": "bf16", "f32": "f32", "q8": "q8_0", "q8_0": "q8_0", "q4": "q4_0", "q4_0": "q4_0"}
         (kind,) = _kv(job, "llama-server", {**names, "q5_1": "q5_1"}, "")
@@ -108,16 +119,16 @@ def _ollama(job: Job) -> str:
         names = {"f16": "f16", "q8": "q8_0", "q8_0": "q8_0", "q4": "q4_0", "q4_0": "q4_0"}
         (kind,) = _kv(job, "Ollama", names, "")
         words += ["OLLAMA_FLASH_ATTENTION=1", f"OLLAMA_KV_CACHE_TYPE={kind}"]
-    repo = job.model if not job.model.endswith(".gguf") else ""
-    if not repo:
+    if job.local:
         file = shlex.quote(job.model)
         return f"printf 'FROM %s\\n' {file} > Modelfile && ollama create mymodel && {' '.join(words)} ollama serve"
-    return f"{' '.join(words)} ollama serve & ollama run {shlex.quote('hf.co/' + repo)}"
+    return f"{' '.join(words)} ollama serve & ollama run {shlex.quote('hf.co/' + job.model)}"
 
 
 def _mlx(job: Job) -> str:
     if job.container == "gguf":
         raise UnsupportedError("mlx-lm reads no GGUF.", "localq runs it: --for localq")
+    _need_family(job, "mlx-lm")
     if job.kv not in (None, "f16", "bf16"):
         raise UsageError("mlx_lm.server has no option for the KV cache's type.", "Leave out --kv-cache-dtype.")
     return shlex.join(["mlx_lm.server", "--model", job.model, "--port", "8080"])
@@ -145,14 +156,23 @@ def _share(job: Job, gpus: int) -> str:
 
 
 def _need_hub_layout(job: Job, engine: str) -> None:
-    mine = sorted({name for name in job.formats if name.startswith("affine_")})
-    if mine:
-        raise UnsupportedError(f"{engine} does not read MLX's packing ({mine[0]}).", "localq runs it: --for localq")
     if job.container == "gguf":
         raise UnsupportedError(
             f"{engine} is made for safetensors; its GGUF support is experimental.",
             "Take an AWQ, GPTQ or FP8 build of the model, or --for llama-server.",
         )
+    _need_family(job, engine)
+
+
+def _need_family(job: Job, engine: str) -> None:
+    from localq.formats import find
+
+    for name in sorted(job.formats):
+        found = find(name)
+        family = found.family if found else name
+        if family not in _READS[engine]:
+            whose = "MLX's packing" if family == "mlx" else f"{family} weights"
+            raise UnsupportedError(f"{engine} does not read {whose} ({name}).", "localq runs it: --for localq")
 
 
 def _need_gguf(job: Job, engine: str) -> None:

@@ -16,6 +16,7 @@ from localq.checkpoints.mapped import DAMAGED, map_file
 from localq.errors import CheckpointError, NotFoundError, UnsupportedError, UsageError
 from localq.hub.refs import is_local, resolve
 from localq.inspect.truth import Truth, read_truth
+from localq.labels import read_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what needs the network is imported when it is used: reading a file here must start fast
@@ -41,6 +42,12 @@ class RemoteCheckpoint(Checkpoint):
         self.files = {name: path for name, path in opened.files.items() if name in whole}
         self.repo = repo
         self._opened = opened
+
+    @property
+    def reference(self) -> str:
+        """`org/name`, for a GGUF `org/name:LABEL`, as llama.cpp and Ollama take it too."""
+        scheme = read_label(os.path.basename(self.path)).scheme if self.container == "gguf" else None
+        return f"{self.repo}:{scheme}" if scheme else self.repo
 
     def __getitem__(self, name: str) -> object:  # type: ignore[override]
         raise self._not_here()

@@ -11,8 +11,8 @@ from localq.fit.commands import Job, command, tensor_parallel
 from tests.fit.configs import tiny
 
 CONFIG = {**tiny("llama"), "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
-JOB = Job("org/name-AWQ", "safetensors", ("awq",), CONFIG, 32768, None, 1, 6 << 30, 24 << 30)
-GGUF = JOB._replace(model="/models/a b.gguf", container="gguf", formats=("q4_k",))
+JOB = Job("org/name-AWQ", False, "safetensors", ("awq",), CONFIG, 32768, None, 1, 6 << 30, 24 << 30)
+GGUF = JOB._replace(model="/models/a b.gguf", local=True, container="gguf", formats=("q4_k",))
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
@@ -36,6 +36,12 @@ def test_llama_server_gets_the_file_and_both_cache_types() -> None:
     assert words[words.index("-c") + 1] == "32768"
 
 
+def test_a_gguf_on_the_hub_is_named_by_repository_and_label() -> None:
+    job = GGUF._replace(model="org/name-GGUF:Q4_K_M", local=False)
+    assert shlex.split(command("llama-server", job))[1:3] == ["-hf", "org/name-GGUF:Q4_K_M"]
+    assert command("ollama", job).endswith("ollama run hf.co/org/name-GGUF:Q4_K_M")
+
+
 @pytest.mark.parametrize(
     ("engine", "job"),
     [
@@ -44,6 +50,9 @@ def test_llama_server_gets_the_file_and_both_cache_types() -> None:
         ("llama-server", JOB),
         ("ollama", JOB),
         ("mlx", GGUF),
+        ("mlx", JOB._replace(formats=("exl3",))),
+        ("vllm", JOB._replace(formats=("mxfp4",))),  # MLX's layout, not gpt-oss's
+        ("vllm", JOB._replace(formats=("f16", "tq4"))),
     ],
 )
 def test_an_engine_that_cannot_read_the_checkpoint_is_refused(engine: str, job: Job) -> None:

@@ -88,6 +88,7 @@ def test_a_long_header_is_fetched_to_its_end(hub: Hub, tmp_path: Path, monkeypat
     hub.add("acme/Vocab-GGUF", {"v-F32.gguf": data})
     monkeypatch.setattr("localq.inspect.remote.FIRST", 1 << 15)
     with open_remote(plan("acme/Vocab-GGUF")) as remote:
+        assert remote.reference.startswith("acme/Vocab-GGUF")
         assert remote.metadata["tokenizer.ggml.tokens"][59_999] == "word59999" and list(remote.specs) == ["big"]
     assert 60_000 * 13 < hub.sent("v-F32.gguf") < len(data) / 2
 
