@@ -99,7 +99,7 @@ _GONE = object()
 GONE: Any = _GONE
 
 
-_SAME = {"hunyuan_v1_moe": "hunyuan"}  # types mlx-lm knows by another name only
+_SAME = {"hunyuan_v1_moe": "hunyuan", "olmo": "llama"}  # types whose shapes another module of mlx-lm has
 
 
 def _shapes(config: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -152,7 +152,11 @@ def tensors(model: TinyModel, case: Case) -> Weights:
     return out
 
 
-_SAME_NAMES = {"deepseek32": "glm-dsa", "mellum": "qwen3moe", "nanbeige": "llama"}  # younger than gguf-py 0.19
+# younger than gguf-py 0.19
+_SAME_NAMES = {
+    **{"deepseek32": "glm-dsa", "mellum": "qwen3moe", "nanbeige": "llama"},
+    **{"talkie": "llama", "spark2_5": "qwen3", "muse-glimmer": "gemma3"},
+}
 
 
 @cache

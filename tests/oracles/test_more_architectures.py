@@ -24,6 +24,7 @@ from tests.factories import (
     llamas,
     mla,
     more,
+    newest,
     other,
     state_space,
     vision,
@@ -45,6 +46,7 @@ FAMILIES = (
     linear,
     state_space,
     vision,
+    newest,
 )
 CASES = {name: case for family in FAMILIES for name, case in family.CASES.items()}
 CONTAINERS = 1e-4

@@ -31,7 +31,7 @@ _kinds = by_kv_heads("state-space")
 WINDOW = 2048  # of the attention in the published models; GGUF has no key for it
 
 
-def _less(offset: float) -> Callable[[ModelKeys, tuple[int, ...]], Change]:
+def less(offset: float) -> Callable[[ModelKeys, tuple[int, ...]], Change]:
     """Undo an offset the converter has added, in float32 (Plamo2Model.modify_tensors, conversion/plamo.py)."""
 
     def rule(keys: ModelKeys, shape: tuple[int, ...]) -> Change:
@@ -106,12 +106,12 @@ ARCHITECTURE = Architecture(
     model_type="plamo2",
     names={
         "token_embd.weight": "model.embed_tokens.weight",
-        "output_norm.weight": Name("model.norm.weight", _less(1.0)),
+        "output_norm.weight": Name("model.norm.weight", less(1.0)),
         "output.weight": Name("lm_head.weight", optional=True),
-        "blk.{i}.attn_norm.weight": Name(_L + "pre_mixer_norm.weight", _less(1.0)),
-        "blk.{i}.post_attention_norm": Name(_L + "post_mixer_norm.weight", _less(1.0 / 5)),
-        "blk.{i}.ffn_norm.weight": Name(_L + "pre_mlp_norm.weight", _less(1.0)),
-        "blk.{i}.post_ffw_norm": Name(_L + "post_mlp_norm.weight", _less(1.0 / 5**1.5)),
+        "blk.{i}.attn_norm.weight": Name(_L + "pre_mixer_norm.weight", less(1.0)),
+        "blk.{i}.post_attention_norm": Name(_L + "post_mixer_norm.weight", less(1.0 / 5)),
+        "blk.{i}.ffn_norm.weight": Name(_L + "pre_mlp_norm.weight", less(1.0)),
+        "blk.{i}.post_ffw_norm": Name(_L + "post_mlp_norm.weight", less(1.0 / 5**1.5)),
         "blk.{i}.ffn_up.weight": _L + "mlp.gate_up_proj.weight",
         "blk.{i}.ffn_down.weight": _L + "mlp.down_proj.weight",
         **any_kind(_KINDS),
