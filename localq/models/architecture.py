@@ -22,7 +22,7 @@ from localq.models import corrected, unheeded
 DECODED: dict[str, tuple[str, ...]] = {
     "*": (r"conv\d?d?\.weight$", r"conv_?1d\.weight$"),
     "gpt_oss": (r"experts\.(gate_up|down)_proj_bias$",),  # gate and up alternate, beside packed experts too
-    "rwkv7": (r"\.k_k$", r"\.k_a$", r"g_norm"),
+    "rwkv7": (r"\.k_k$", r"\.k_a$", r"g_norm", r"\.x_x$"),
 }
 
 # The same for tensors that are stored edited where they are packed.

@@ -23,6 +23,7 @@ _WORDS = {
     "swish": ("silu", "swiglu", "swish"),
     "swiglu": ("silu", "swiglu"),
     "relu2": ("relu2", "relu_squared", "relu", "square"),
+    "sqrelu": ("relu2",),
 }
 
 

@@ -247,7 +247,8 @@ def pair(model: TinyModel, case: Case, folder: Path) -> tuple[Path, Path]:
 
 def _kind(name: str, shape: tuple[int, ...], types: Callable[[str, tuple[int, ...]], str] | None) -> str:
     plain = len(shape) == 1 or not name.endswith(".weight") or types is None
-    small = any(part in name for part in ("ffn_gate_inp", "_norm", "position_embd", "rope_", "conv", "indexer.proj"))
+    parts = ("ffn_gate_inp", "_norm", "position_embd", "rope_", "conv", "indexer.proj", "lerp_fused")
+    small = any(part in name for part in parts)
     return "f32" if plain or small or types is None else types(name, shape)
 
 

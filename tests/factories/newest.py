@@ -1,4 +1,4 @@
-"""Tiny models of the youngest and the rarest dense architectures, and their GGUF layout (llama.cpp's conversion/*.py)."""
+"""Tiny models of the youngest and the rarest dense architectures, and their GGUF layout (conversion/*.py)."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from tests.factories import (
     more,
     newest,
     other,
+    rwkv,
     state_space,
     vision,
 )
@@ -47,6 +48,7 @@ FAMILIES = (
     state_space,
     vision,
     newest,
+    rwkv,
 )
 CASES = {name: case for family in FAMILIES for name, case in family.CASES.items()}
 CONTAINERS = 1e-4

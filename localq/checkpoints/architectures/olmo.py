@@ -1,4 +1,4 @@
-"""OLMo 1: Llama without any weights in its norms (layer norms, not RMS), queries, keys and values cut off at a limit."""
+"""OLMo 1: Llama with layer norms that have no weights, queries, keys and values cut off at a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OLMo 1 as transformers publishes it. mlx-lm's `olmo` reads the files of Allen AI's own package and needs it installed.
+"""OLMo 1 as transformers publishes it. mlx-lm's `olmo` reads the files of Allen AI's own package, and imports that.
 
 It is Llama with layer norms that have no weights, and queries, keys and values clipped (transformers'
 models/olmo/modeling_olmo.py).
@@ -28,7 +28,7 @@ def classes() -> tuple[Any, Any]:
         def from_dict(cls, params: Mapping[str, Any]) -> Any:
             if "d_model" in params:
                 raise UnsupportedError(
-                    "This OLMo folder is in the format of Allen AI's own package (ai2-olmo), which localq does not read.",
+                    "This OLMo folder is in the format of Allen AI's own package (ai2-olmo); localq does not read it.",
                     "Take the repository whose name ends in -hf: the same weights in transformers' format.",
                 )
             return super().from_dict({"rms_norm_eps": 1e-5, "tie_word_embeddings": False, **params})  # type: ignore[no-untyped-call]
