@@ -15,7 +15,15 @@ from localq.formats.bits import fp16
 LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8)
 
 
-class IQ4_NL(GGMLFormat, name="iq4_nl", bits=4, group_size=32, symmetric=True, scale="fp16 per 32, 16 fixed levels"):
+class IQ4_NL(
+    GGMLFormat,
+    name="iq4_nl",
+    bits=4,
+    group_size=32,
+    symmetric=True,
+    scale="fp16 per 32, 16 fixed levels",
+    kernel="iq4_nl",
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         q = blocks[:, 2:]

@@ -18,7 +18,14 @@ LEVELS = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.
 
 
 class MXFP4_GGML(
-    GGMLFormat, name="mxfp4_ggml", bits=4, group_size=32, symmetric=True, scale="E8M0 (power of two) per 32"
+    GGMLFormat,
+    name="mxfp4_ggml",
+    bits=4,
+    group_size=32,
+    symmetric=True,
+    scale="E8M0 (power of two) per 32",
+    kernel="mxfp4_ggml",
+    same_size=True,
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

@@ -30,7 +30,13 @@ def scale_values() -> NDArray[np.float32]:
 
 
 class NVFP4_GGML(
-    GGMLFormat, name="nvfp4_ggml", bits=4, group_size=16, symmetric=True, scale="UE4M3 per 16 x float32 per matrix"
+    GGMLFormat,
+    name="nvfp4_ggml",
+    bits=4,
+    group_size=16,
+    symmetric=True,
+    scale="UE4M3 per 16 x float32 per matrix",
+    same_size=True,
 ):
     @classmethod
     def layout(cls, shape: tuple[int, ...]) -> dict[str, Part]:

@@ -14,7 +14,15 @@ from localq.formats.bits import byte_codes, fp16
 
 
 class Q1_0(
-    AffineTwin, name="q1_0", checked="ggml", twin=(1, 128), bits=1, group_size=128, symmetric=True, scale="fp16 per 128"
+    AffineTwin,
+    name="q1_0",
+    checked="ggml",
+    twin=(1, 128),
+    bits=1,
+    group_size=128,
+    symmetric=True,
+    scale="fp16 per 128",
+    kernel="q1_0",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

@@ -15,7 +15,15 @@ from localq.formats.bits import byte_codes, fp16
 
 
 class Q2_0(
-    AffineTwin, name="q2_0", checked="ggml", twin=(2, 64), bits=2, group_size=64, symmetric=True, scale="fp16 per 64"
+    AffineTwin,
+    name="q2_0",
+    checked="ggml",
+    twin=(2, 64),
+    bits=2,
+    group_size=64,
+    symmetric=True,
+    scale="fp16 per 64",
+    kernel="q2_0",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

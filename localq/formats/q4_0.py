@@ -15,7 +15,9 @@ from localq.formats.bits import fp16, halves
 from localq.formats.rounding import fp16_bytes, in_blocks, join_halves, symmetric
 
 
-class Q4_0(AffineTwin, name="q4_0", twin=(4, 32), bits=4, group_size=32, symmetric=True, scale="fp16 per 32"):
+class Q4_0(
+    AffineTwin, name="q4_0", twin=(4, 32), bits=4, group_size=32, symmetric=True, scale="fp16 per 32", kernel="q4_0"
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         q = blocks[:, 2:]

@@ -16,7 +16,14 @@ from localq.formats.rounding import fp16_bytes, in_blocks, join_halves, ranged
 
 
 class Q4_1(
-    AffineTwin, name="q4_1", twin=(4, 32), bits=4, group_size=32, symmetric=False, scale="fp16 and fp16 minimum per 32"
+    AffineTwin,
+    name="q4_1",
+    twin=(4, 32),
+    bits=4,
+    group_size=32,
+    symmetric=False,
+    scale="fp16 and fp16 minimum per 32",
+    kernel="q4_1",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

@@ -30,7 +30,9 @@ def fifth_bits(five: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.packbits(five >> np.uint8(4), axis=1, bitorder="little")
 
 
-class Q5_0(AffineTwin, name="q5_0", twin=(5, 32), bits=5, group_size=32, symmetric=True, scale="fp16 per 32"):
+class Q5_0(
+    AffineTwin, name="q5_0", twin=(5, 32), bits=5, group_size=32, symmetric=True, scale="fp16 per 32", kernel="q5_0"
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         np.copyto(out, codes(blocks, 2).view(np.int8) - np.int8(16))

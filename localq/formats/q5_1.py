@@ -16,7 +16,14 @@ from localq.formats.rounding import fp16_bytes, in_blocks, join_halves, ranged
 
 
 class Q5_1(
-    AffineTwin, name="q5_1", twin=(5, 32), bits=5, group_size=32, symmetric=False, scale="fp16 and fp16 minimum per 32"
+    AffineTwin,
+    name="q5_1",
+    twin=(5, 32),
+    bits=5,
+    group_size=32,
+    symmetric=False,
+    scale="fp16 and fp16 minimum per 32",
+    kernel="q5_1",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

@@ -14,7 +14,9 @@ from localq.formats.bits import fp16
 from localq.formats.rounding import fp16_bytes, in_blocks, inverse
 
 
-class Q8_0(AffineTwin, name="q8_0", twin=(8, 32), bits=8, group_size=32, symmetric=True, scale="fp16 per 32"):
+class Q8_0(
+    AffineTwin, name="q8_0", twin=(8, 32), bits=8, group_size=32, symmetric=True, scale="fp16 per 32", kernel="q8_0"
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         np.copyto(out, blocks[:, 2:].view(np.int8))

@@ -29,7 +29,7 @@ def trits() -> Array:
     return table.view(np.uint64)[:, 0]
 
 
-class TQ1_0(GGMLFormat, name="tq1_0", bits=1.6, group_size=256, symmetric=True, scale="fp16 per 256"):
+class TQ1_0(GGMLFormat, name="tq1_0", bits=1.6, group_size=256, symmetric=True, scale="fp16 per 256", kernel="tq1_0"):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         for start, stop, weight, count in _RUNS:

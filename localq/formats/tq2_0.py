@@ -15,7 +15,16 @@ from localq.formats.base import Array
 from localq.formats.bits import fp16, two_bit_planes
 
 
-class TQ2_0(AffineTwin, name="tq2_0", twin=(2, 128), bits=2, group_size=256, symmetric=True, scale="fp16 per 256"):
+class TQ2_0(
+    AffineTwin,
+    name="tq2_0",
+    twin=(2, 128),
+    bits=2,
+    group_size=256,
+    symmetric=True,
+    scale="fp16 per 256",
+    kernel="tq2_0",
+):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:
         runs = out.reshape(-1, 2, 4, 32)

@@ -1,24 +1,20 @@
-"""Packed rows to try kernels with, and gguf-py's reading of them."""
+"""Packed rows to try kernels with, and gguf-py's reading of them (ggml's, of the two types that gguf-py has not)."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 
 from localq.formats import FORMATS
 from localq.formats.base import PackedTensor
 from localq.kernels.checks import random_tensor
+from tests.factories import ggml
+from tests.formats.blocks import HALF_AT
 
 STEMS = {fmt.kernel: fmt for fmt in FORMATS.values() if fmt.kernel}
-SCALES = {  # where a block's fp16 scales lie
-    "q2_k": (80, 82),
-    "q3_k": (108,),
-    "q4_k": (0, 2),
-    "q5_k": (0, 2),
-    "q6_k": (208,),
-    "iq4_xs": (0,),
-}
+NOT_IN_GGUF_PY = ("q1_0", "q2_0")
 
 
 def ordinary(stem: str, shape: tuple[int, int], seed: int = 0) -> PackedTensor:
@@ -27,12 +23,19 @@ def ordinary(stem: str, shape: tuple[int, int], seed: int = 0) -> PackedTensor:
 
 
 def with_scale(stem: str, shape: tuple[int, int], scale: float) -> PackedTensor:
-    """Random codes under one fp16 scale: the largest, the smallest subnormal, zero, infinity."""
+    """Random codes under one scale: of fp16 the largest, the smallest subnormal, zero, infinity.
+
+    Formats whose scales are bytes have the power of two below it instead, or what is nearest.
+    """
     t = ordinary(stem, shape, seed=1)
     blocks = t.parts["weight"].copy().reshape(-1, STEMS[stem].block_bytes)
-    for at in SCALES[stem]:
-        blocks[:, at : at + 2] = np.array([scale], np.float16).view(np.uint8)
-    return PackedTensor(t.format, shape, {"weight": blocks.reshape(shape[0], -1)})
+    if stem == "mxfp4_ggml":
+        blocks[:, 0] = 127 + np.floor(np.log2(abs(scale or 1)))
+        blocks[:, 1:] *= np.uint8(scale != 0)
+    else:
+        for at in HALF_AT[stem]:
+            blocks[:, at : at + 2] = np.array([scale], np.float16).view(np.uint8)
+    return PackedTensor(t.format, shape, {**t.parts, "weight": blocks.reshape(shape[0], -1)})
 
 
 def every_kind(stem: str, columns: int) -> PackedTensor:
@@ -42,12 +45,16 @@ def every_kind(stem: str, columns: int) -> PackedTensor:
     parts = [t.parts["weight"] for t in kinds]
     width = parts[0].shape[1]
     noise = np.random.default_rng(2).integers(0, 256, (3, width), np.uint8)
-    return PackedTensor(
-        STEMS[stem], (21, columns), {"weight": np.concatenate([*parts, np.zeros((1, width), np.uint8), noise])}
-    )
+    blocks = np.concatenate([*parts, np.zeros((1, width), np.uint8), noise])
+    return PackedTensor(STEMS[stem], (21, columns), {**kinds[0].parts, "weight": blocks})
 
 
 def oracle(t: PackedTensor) -> np.ndarray:
     """float32 weights as gguf-py decodes them."""
+    name = t.format.name.removesuffix("_ggml")
     with np.errstate(all="ignore"):  # noise has scales that are inf or NaN
-        return dequantize(t.parts["weight"], GGMLQuantizationType[t.format.name.upper()]).reshape(t.shape)
+        if name in NOT_IN_GGUF_PY:
+            if not ggml.available():
+                pytest.skip("needs llama-cpp-python (extra `llama`): gguf-py does not decode this type")
+            return ggml.dequantize(t.parts["weight"], name).reshape(t.shape)
+        return dequantize(t.parts["weight"], GGMLQuantizationType[name.upper()]).reshape(t.shape)

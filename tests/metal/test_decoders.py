@@ -9,10 +9,11 @@ import pytest
 
 from localq_metal import source
 from localq_metal.dequantize import dequantize
-from tests.metal.blocks import SCALES, STEMS, every_kind, oracle, ordinary
+from tests.metal.blocks import STEMS, every_kind, oracle, ordinary
 from tests.metal.harness import CHECKED, Harness, KernelError, Mode, modes
 
 ROUNDED = {mx.float32: np.float32, mx.float16: np.float16, mx.bfloat16: ml_dtypes.bfloat16}
+LEAST = 2.0**-123  # below are subnormal floats, and what is made from subnormal scales (mxfp4's two smallest)
 
 
 def bits(a: mx.array) -> np.ndarray:
@@ -20,7 +21,7 @@ def bits(a: mx.array) -> np.ndarray:
 
 
 def test_every_stem_has_a_struct_and_a_format() -> None:
-    assert tuple(sorted(STEMS)) == source.stems() == tuple(sorted(SCALES))
+    assert tuple(sorted(STEMS)) == source.stems()
 
 
 @pytest.mark.parametrize("stem", sorted(STEMS))
@@ -47,7 +48,8 @@ def test_dequantize_is_bit_exact_with_gguf(harness: Harness, stem: str, dtype: m
     expected = rounded.view(np.uint32 if dtype == mx.float32 else np.uint16)
     for mode in modes(dtype):
         got = dequantize(harness.factory(mode), stem, mx.array(t.parts["weight"]), t.shape, dtype)
-        wrong = np.argwhere((bits(got) != expected) & number)
+        flushed = mode.flush & (np.abs(want) < LEAST) & (np.array(got.astype(mx.float32)) == 0)
+        wrong = np.argwhere((bits(got) != expected) & number & ~flushed)
         assert len(wrong) == 0, f"{mode.name}: {len(wrong)} weights differ, the first at {wrong[0]}"
         assert np.isnan(np.array(got.astype(mx.float32))[~number]).all(), mode.name
 
@@ -71,5 +73,6 @@ def test_loads_are_no_wider_than_the_struct_says(harness: Harness, stem: str) ->
         return dequantize(harness.factory(mode), stem, mx.array(t.parts["weight"]), t.shape, mx.float32)
 
     assert np.array_equal(np.array(at(align)), oracle(t))
-    with pytest.raises(KernelError, match="misaligned"):
-        at(align // 2)
+    if align > 1:
+        with pytest.raises(KernelError, match="misaligned"):
+            at(align // 2)

@@ -1,0 +1,11 @@
+// q1_0: fp16 d, 16 bytes of signs, a set bit for d and the others for -d. Loads of 2 bytes: 18 is no multiple of 4.
+struct Format {
+  enum { WEIGHTS = 128, BYTES = 18, ALIGN = 2 };
+
+  // 16 weights, number `chunk` of the block.
+  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+    const float d = float(*(const device half*)block);
+    const uint bits = ((const device ushort*)(block + 2))[chunk];
+    for (uint k = 0; k < 16; k++) out[k] = (bits >> k) & 1 ? d : -d;
+  }
+};

@@ -1,0 +1,14 @@
+// q2_0: fp16 d, 16 bytes of 2-bit codes, weight = d * (code - 1). Loads of 2 bytes: 18 is no multiple of 4.
+struct Format {
+  enum { WEIGHTS = 64, BYTES = 18, ALIGN = 2 };
+
+  // 16 weights, number `chunk` of the block: two loads.
+  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+    const float d = float(*(const device half*)block);
+    const device ushort* q = (const device ushort*)(block + 2 + 4 * chunk);
+    for (uint i = 0; i < 2; i++) {
+      const uint codes = q[i];
+      for (uint k = 0; k < 8; k++) out[8 * i + k] = d * float(int((codes >> (2 * k)) & 3) - 1);
+    }
+  }
+};

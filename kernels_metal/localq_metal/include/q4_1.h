@@ -1,0 +1,14 @@
+// q4_1: fp16 d, fp16 minimum, 16 bytes of nibbles (weight j low, weight j + 16 high). Loads of 4 bytes: 20 = 4 * 5.
+struct Format {
+  enum { WEIGHTS = 32, BYTES = 20, ALIGN = 4 };
+
+  // 16 weights, number `chunk` of the block: the low or the high nibbles.
+  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+    const float d = float(*(const device half*)block), m = float(*(const device half*)(block + 2));
+    const device uint* q = (const device uint*)(block + 4);
+    for (uint i = 0; i < 4; i++) {
+      const uint codes = q[i] >> (4 * chunk);
+      for (uint k = 0; k < 4; k++) out[4 * i + k] = d * float((codes >> (8 * k)) & 15) + m;
+    }
+  }
+};

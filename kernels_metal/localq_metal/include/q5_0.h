@@ -1,0 +1,16 @@
+// q5_0: fp16 d, 32 fifth bits, 16 bytes of nibbles (weight j low, weight j + 16 high). Loads of 2 bytes: 22 = 2 * 11.
+struct Format {
+  enum { WEIGHTS = 32, BYTES = 22, ALIGN = 2 };
+
+  // 16 weights, number `chunk` of the block: the low or the high nibbles.
+  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+    const float d = float(*(const device half*)block);
+    const uint fifth = uint(((const device ushort*)(block + 2))[chunk]) << 4;
+    const device ushort* q = (const device ushort*)(block + 6);
+    for (uint i = 0; i < 8; i++) {
+      const uint codes = uint(q[i]) >> (4 * chunk), high = fifth >> (2 * i);
+      out[2 * i] = d * float(int((codes & 15) | (high & 16)) - 16);
+      out[2 * i + 1] = d * float(int(((codes >> 8) & 15) | ((high >> 1) & 16)) - 16);
+    }
+  }
+};
