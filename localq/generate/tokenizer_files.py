@@ -1,5 +1,8 @@
 """A tokenizer from a repository's files: tokenizer.json (tokenizers), or a bare tokenizer.model (SentencePiece).
 
+Two families publish neither: RWKV its own list of byte strings, PLaMo 2 and 3 a `tokenizer.jsonl` beside Python code,
+which is not executed (`tokenizer_lists`).
+
 tokenizer_config.json names the special tokens, generation_config.json (before config.json) the ids that end an
 answer. `add_bos_token` / `add_eos_token` of tokenizer_config override what tokenizer.json's post-processor does, as
 in transformers.
@@ -59,7 +62,11 @@ def tokenizer_from_files(read: ReadFile) -> Tokenizer | None:
     if data is not None:
         return _from_json(data, config, named, _end_list(read))
     model = read("tokenizer.model")
-    return None if model is None else _from_model(model, config, named, _end_list(read))
+    if model is not None:
+        return _from_model(model, config, named, _end_list(read))
+    from localq.generate.tokenizer_lists import tokenizer_from_lists
+
+    return tokenizer_from_lists(read, config, named, _end_list(read))
 
 
 def read_json(read: ReadFile, name: str) -> dict[str, Any]:

@@ -5,17 +5,25 @@ model   gpt2   byte-level BPE: tokens, merges and a pre-tokenizer named by `pre`
         t5     SentencePiece unigram with its normalisation table
         gemma4 byte-pair encoding over text itself (see `spaced_bpe`)
         bert   WordPiece, words marked with U+2581 instead of continuations with ##
+        rwkv   bytes, longest match (see `longest_match`)
+        plamo2 pieces with scores, cheapest way (see `best_path`)
+        whitespace  byte-pair encoding of words over text itself, white space dropped
+        hybriddna   gpt2, and k-mers between <dna> and </dna> (see `kmers`)
 Kinds of tokens (`token_type`): 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from localq.errors import CheckpointError, UnsupportedError
 from localq.generate import pieces as spelled
+from localq.generate.best_path import BestPath
+from localq.generate.fragments import FragmentEncoder
+from localq.generate.kmers import MARK, DnaEncoder
+from localq.generate.longest_match import LongestMatch, unescaped
 from localq.generate.pretokenizers import split_rule
 from localq.generate.sentencepiece_model import (
     BYTE,
@@ -61,7 +69,7 @@ def tokenizer_from_gguf(meta: Mapping[str, Any]) -> Tokenizer:
     """
     model = meta[_PREFIX + "model"]
     builders = {"gpt2": _byte_level, "llama": _sentencepiece, "t5": _sentencepiece, "bert": _wordpiece}
-    builders["gemma4"] = _spaced
+    builders |= {"gemma4": _spaced, "rwkv": _rwkv, "plamo2": _plamo, "whitespace": _words, "hybriddna": _byte_level}
     if model not in builders:
         raise UnsupportedError(
             f"The GGUF's tokenizer is '{model}'; localq knows {', '.join(builders)}.",
@@ -116,6 +124,8 @@ def _byte_level(vocab: Vocabulary) -> Tokenizer:
     pre = vocab.get("pre")
     if pre in PRE_NAMES:
         return _spaced(vocab)
+    if pre == "whitespace":
+        return _words(vocab)
     if pre is None:
         warnings.warn(
             "This old GGUF does not name its pre-tokenizer (tokenizer.ggml.pre); 'default' is used as in llama.cpp and "
@@ -133,8 +143,67 @@ def _byte_level(vocab: Vocabulary) -> Tokenizer:
     backend.pre_tokenizer = pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(False, use_regex=False)])
     raw = vocab.of_kind(UNKNOWN, CONTROL, USER_DEFINED)
     ids = special_ids(vocab.meta, len(vocab.tokens), add_bos=rule.add_bos)
-    encoder = LibraryEncoder.with_added(backend, vocab.tokens, vocab.kinds)
-    return _assemble(vocab, encoder, spelled.byte_level_pieces(vocab.tokens, raw), ids, False)
+    if vocab.get("model") == "hybriddna":
+        encoder = _fragments(vocab, DnaEncoder(lambda text: list(backend.encode(text).ids), model_ids).encode)
+        plain = [t.removesuffix(MARK) for t in vocab.tokens]
+        return _assemble(vocab, encoder, spelled.byte_level_pieces(plain, raw), ids, False)
+    plain_encoder = LibraryEncoder.with_added(backend, vocab.tokens, vocab.kinds)
+    return _assemble(vocab, plain_encoder, spelled.byte_level_pieces(vocab.tokens, raw), ids, False)
+
+
+def _fragments(vocab: Vocabulary, encode: Callable[[str], list[int]]) -> Encoder:
+    """`encode` for what lies between the vocabulary's special tokens."""
+    control, plain = vocab.of_kind(UNKNOWN, CONTROL), vocab.of_kind(USER_DEFINED)
+    ids = {vocab.tokens[i]: i for i in (*control, *plain)}
+    return FragmentEncoder(encode, ids, (vocab.tokens[i] for i in control), (vocab.tokens[i] for i in plain))
+
+
+def _words(vocab: Vocabulary) -> Tokenizer:
+    """Words over text itself; white space gives no token, nor do characters the vocabulary lacks (as in llama.cpp)."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+    if (vocab.get("model"), vocab.get("pre")) != ("whitespace", "whitespace"):
+        raise UnsupportedError(
+            f"The GGUF's tokenizer is {vocab.get('model')!r} with the pre-tokenizer {vocab.get('pre')!r}; localq knows "
+            "'whitespace' with 'whitespace' alone.",
+            "Convert the model again with a current llama.cpp.",
+        )
+    known = {t: i for i, t in enumerate(vocab.tokens)}
+    try:
+        backend = Tokenizer(models.BPE(vocab=known, merges=_merges(vocab)))
+    except Exception as err:  # the library raises bare Exception
+        raise CheckpointError(f"The GGUF's merges do not fit its vocabulary: {err}") from err
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s+"), "removed")
+    lower = bool(vocab.get("normalizer.lowercase", False))
+
+    def encode(text: str) -> list[int]:
+        # one character for one: those whose lower case is longer stay
+        small = "".join(c.lower() if len(c.lower()) == 1 else c for c in text) if lower else text
+        # no merge goes over an unknown character; tokenizers would close the gap
+        return list(backend.encode("".join(c if c in known else "\n" for c in small)).ids)
+
+    ids = special_ids(vocab.meta, len(vocab.tokens))
+    return _assemble(vocab, _fragments(vocab, encode), [t.encode() for t in vocab.tokens], ids, False)
+
+
+def _rwkv(vocab: Vocabulary) -> Tokenizer:
+    text = [i for i, kind in enumerate(vocab.kinds) if kind == NORMAL]
+    pieces = [unescaped(t) if kind == NORMAL else t.encode() for t, kind in zip(vocab.tokens, vocab.kinds, strict=True)]
+    tokens: dict[bytes, int] = {pieces[i]: i for i in text}
+    encoder = _fragments(vocab, LongestMatch(tokens).encode)
+    return _assemble(vocab, encoder, pieces, special_ids(vocab.meta, len(pieces)), False)
+
+
+def _plamo(vocab: Vocabulary) -> Tokenizer:
+    values = _array(vocab.meta, "scores", len(vocab.tokens))
+    scores = {vocab.tokens[i]: (i, float(values[i])) for i in vocab.of_kind(NORMAL, USER_DEFINED)}
+    pieces = [t.encode() for t in vocab.tokens]
+    byte_ids: dict[int, int] = {}
+    for i in vocab.of_kind(BYTE):
+        (pieces[i],) = spelled.sentencepiece_pieces([vocab.tokens[i]], (0,))
+        byte_ids[pieces[i][0]] = i
+    ids = special_ids(vocab.meta, len(pieces), defaults={"bos": 1, "eos": 2, "unknown": 0, "padding": 3})
+    return _assemble(vocab, _fragments(vocab, BestPath(scores, byte_ids).encode), pieces, ids, False)
 
 
 def _merges(vocab: Vocabulary) -> list[tuple[str, str]]:

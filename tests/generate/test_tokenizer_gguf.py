@@ -140,7 +140,8 @@ def test_user_defined_tokens_always_control_tokens_on_request() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"model": "rwkv"}, UnsupportedError, "'rwkv'"),
+        ({"model": "no_vocab"}, UnsupportedError, "'no_vocab'"),
+        ({"model": "rwkv"}, CheckpointError, "lacks 254 single bytes"),
         ({"pre": "made-up"}, UnsupportedError, "'made-up'"),
         ({"tokens": []}, CheckpointError, "empty"),
         ({"tokens": "ab"}, CheckpointError, "array"),
