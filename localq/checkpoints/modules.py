@@ -32,10 +32,10 @@ _FUSED = {
     **{"input_scale": "input_scale", "global_scale": "weight_global_scale", "zero_point": "weight_zero_point"},
 }
 # Of packings localq tells from each other but does not read, so that it can say what it found.
-_OTHER_MAINS = {"q_weight", "trellis", "codes", "weight._data._data", "Qidxs"}
+_OTHER_MAINS = {"q_weight", "trellis", "codes", "weight._data._data"}
 _OTHERS = {
     *("q_invperm", "q_perm", "q_scale_max", "q_groups", "q_group_map"),  # EXL2
-    *("SU", "SV", "Wscale", "codebook_id", "tlut", "rcp", "tp_rank"),  # QuIP#, QTIP
+    *("tlut", "rcp", "tp_rank"),  # QTIP
     *("suh", "svh", "mcg", "mul1", "codebooks", "weight_scales", "workspace", "qscale_weight"),
 }
 

@@ -10,7 +10,6 @@ from typing import Any
 
 _OTHER = "Get the model in another packing (GGUF, MLX, AWQ, GPTQ, compressed-tensors), or quantise the original."
 _QUANTO = "quanto's int4 and int2 weights (weight._data._data) are stored without the shape of their matrix."
-_QUIP = "no document says how they lie in a file, only code under a licence (GPL) that localq's cannot follow"
 # quant_method -> why
 _METHODS = {
     "exl2": "ExLlamaV2's mixed-width rows (EXL2) are ordered for its CUDA kernels",
@@ -22,6 +21,7 @@ _METHODS = {
     "spqr": "SpQR keeps its outliers in the order of its CUDA kernel's tiles, and no package unpacks it elsewhere",
     "sinq": "SINQ divides the inputs by a second scale, in an order of arrays that has changed between its versions",
     "quark": "Quark's own export names its packings by schemes localq does not know",
+    "qtip": "QTIP's trellis codes lie in the order of its CUDA kernel's tiles",
     "fp_quant": "FP-Quant rotates activations in its own Triton kernel",
 }
 # one of these as the config's layout of a method that has others, too
@@ -33,8 +33,8 @@ def refused_arrays(parts: Collection[str]) -> tuple[str, str] | None:
     """Sentence and hint where these arrays of one module are packed in a refused way, else None."""
     if {"q_weight", "q_scale_max"} <= set(parts):
         return f"the arrays {', '.join(sorted(parts))} are EXL2's: {_METHODS['exl2']}.", _OTHER
-    if "Qidxs" in parts or {"trellis", "SU"} <= set(parts):
-        return f"the arrays {', '.join(sorted(parts))} are QuIP#'s or QTIP's: {_QUIP}.", _OTHER
+    if {"trellis", "SU"} <= set(parts):
+        return f"the arrays {', '.join(sorted(parts))} are QTIP's: {_METHODS['qtip']}.", _OTHER
     if "weight._data._data" in parts:
         return _QUANTO, "Take the model in quanto's int8 or float8, or quantise the original with localq quantize."
     return None

@@ -14,6 +14,7 @@ from localq.checkpoints.base import Checkpoint, TensorSpec
 from localq.checkpoints.mapped import map_file, near, read_file, shown
 from localq.checkpoints.methods import Rules, find_rules
 from localq.checkpoints.modules import UNUSED, Module, group, identify, wanted_parts
+from localq.checkpoints.quip_names import quip_settings, unfused
 from localq.checkpoints.refused import refused_arrays, refused_method
 from localq.checkpoints.safetensors_header import DTYPES, Stored, read_header
 from localq.checkpoints.shards import beside
@@ -120,6 +121,8 @@ class SafetensorsCheckpoint(Checkpoint):
                     raise CheckpointError(f"{self.files['config.json']}: {key} is not an object.")
                 if found:
                     return found
+            if isinstance(place.get("quip_params"), dict):
+                return quip_settings(place)
         for file, method in _OWN_FILES.items():
             found = self._json(file)
             if found:
@@ -134,7 +137,7 @@ class SafetensorsCheckpoint(Checkpoint):
 
     def _group(self) -> tuple[dict[str, Module], dict[str, str]]:
         """The modules without the arrays nobody reads, and those: stored name -> why."""
-        modules, unused = group(self.stored), {}
+        modules, unused = unfused(group(self.stored), self.quantization), {}
         for name, module in list(modules.items()):
             idle = [suffix for suffix in module.parts if suffix in UNUSED]
             if len(module.parts) == 1 and name.rpartition(".")[2] in UNUSED:
@@ -174,7 +177,7 @@ class SafetensorsCheckpoint(Checkpoint):
             wanted = wanted_parts(*found) if len(arrays) > 1 else set(arrays)
             idle = {stored for suffix, stored in module.parts.items() if suffix not in wanted}
             self._idle |= dict.fromkeys(idle, f"not needed for {found[0].name} weights")
-            return TensorSpec(module.name, found[0].name, found[1], nbytes)
+            return TensorSpec(module.name, found[0].name, found[1], int(nbytes * found[0].share))
         if len(arrays) == 1 and not module.name.endswith("weight"):
             return TensorSpec(
                 module.name, main.dtype.lower(), main.shape, nbytes

@@ -78,8 +78,8 @@ class PackedTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all parts, scales included."""
-        return sum(p.nbytes for p in self.parts.values())
+        """Bytes of all parts, scales included; of arrays shared with other tensors, its share."""
+        return int(sum(p.nbytes for p in self.parts.values()) * self.format.share)
 
     @property
     def bits_per_weight(self) -> float:
@@ -160,6 +160,8 @@ class Format:
     scale_parts: ClassVar[tuple[str, ...]] = ()  # parts that must be finite ...
     zero_scales: ClassVar[bool] = False  # ... and, unless zeros mean blocks of zeros, not zero
     row_multiple: ClassVar[int] = 1  # rows that share packed words or scales: cut blocks of rows at multiples of it
+    whole: ClassVar[bool] = False  # one row costs the decoding of all
+    share: ClassVar[float] = 1.0  # of its arrays, where several tensors lie in the same ones
 
     def __init_subclass__(cls, *, name: str = "", **facts: Any) -> None:
         super().__init_subclass__()
