@@ -17,6 +17,7 @@ from tests.factories import (
     dense_one,
     dense_three,
     dense_two,
+    experts,
     gemmas,
     ggml,
     hybrid,
@@ -49,6 +50,7 @@ FAMILIES = (
     vision,
     newest,
     rwkv,
+    experts,
 )
 CASES = {name: case for family in FAMILIES for name, case in family.CASES.items()}
 CONTAINERS = 1e-4

@@ -1,0 +1,164 @@
+"""Tiny models of the youngest architectures with experts, and their GGUF layout (llama.cpp's conversion/*.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tests.factories.mla import halves
+from tests.factories.mla import keys as latent_keys
+from tests.factories.mla import published as latent_published
+from tests.factories.more import GONE, Array, Case, Config
+
+Named = Iterator[tuple[str, Array]]
+
+_YARN: Config = {"rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096}
+_LAGUNA: Config = {
+    "model_type": "laguna",
+    "num_hidden_layers": 4,
+    "head_dim": 64,
+    "num_attention_heads": 8,
+    "num_attention_heads_per_layer": [4, 8, 8, 4],
+    "gating": True,
+    "sliding_window": 8,
+    "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+    "mlp_layer_types": ["dense", "sparse", "sparse", "sparse"],
+    "num_experts": 8,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 64,
+    "shared_expert_intermediate_size": 96,
+    "moe_routed_scaling_factor": 2.5,
+    "rope_theta": GONE,
+    "rope_parameters": {
+        "full_attention": {
+            **_YARN,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "rope_theta": 5e5,
+            "partial_rotary_factor": 0.5,
+        },
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 1.0},
+    },
+}
+
+
+def _laguna_keys(c: Config) -> dict[str, Any]:
+    full, local = (c["rope_parameters"].get(kind) for kind in ("full_attention", "sliding_attention"))
+    keys = {
+        "vocab_size": c["vocab_size"],
+        "attention.head_count": c["num_attention_heads_per_layer"],
+        "expert_feed_forward_length": c["moe_intermediate_size"],
+        "expert_shared_feed_forward_length": c["shared_expert_intermediate_size"],
+        "expert_weights_norm": True,
+        "expert_weights_scale": c["moe_routed_scaling_factor"],
+        "expert_gating_func": 2,
+        "leading_dense_block_count": c["mlp_layer_types"].count("dense"),
+        "rope.freq_base": full["rope_theta"],
+        "rope.dimension_count": int(c["head_dim"] * full["partial_rotary_factor"]),
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": full["factor"],
+        "rope.scaling.original_context_length": full["original_max_position_embeddings"],
+        "rope.scaling.yarn_beta_fast": full["beta_fast"],
+        "rope.scaling.yarn_beta_slow": full["beta_slow"],
+    }
+    if local is None:
+        return keys
+    return keys | {
+        "attention.sliding_window": c["sliding_window"],
+        "attention.sliding_window_pattern": [kind == "sliding_attention" for kind in c["layer_types"]],
+        "rope.freq_base_swa": local["rope_theta"],
+        "rope.dimension_count_swa": int(c["head_dim"] * local["partial_rotary_factor"]),
+    }
+
+
+def _laguna_published(c: Config, name: str, w: Array) -> Named:
+    name = name.replace("mlp.gate.proj.", "mlp.gate.")
+    yield name.replace("mlp.gate.e_score_correction_bias", "mlp.experts.e_score_correction_bias"), w
+
+
+def _laguna_change(c: Config, name: str, w: Array) -> Named:
+    yield name.replace("e_score_correction_bias", "e_score_correction.bias"), w
+
+
+def _per_channel(c: Config, name: str, w: Array) -> Named:
+    for changed, value in _laguna_published(c, name, w):
+        if changed.endswith("g_proj.weight"):
+            rng = np.random.default_rng(len(value) + int(1e6 * abs(float(value.flat[0]))))
+            value = rng.standard_normal((len(value) * c["head_dim"], value.shape[1]), dtype=np.float32) / np.float32(16)
+        yield changed, value
+
+
+_A = "model.layers.{bid}."
+_LAGUNA_NAMES = {
+    _A + "self_attn.g_proj": "blk.{bid}.attn_gate",
+    _A + "mlp.experts.e_score_correction": "blk.{bid}.exp_probs_b",
+    **{f"{_A}mlp.shared_expert.{x}_proj": f"blk.{{bid}}.ffn_{x}_shexp" for x in ("gate", "up", "down")},
+}
+_MISTRAL: Config = {
+    "model_type": "mistral4",
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 64,
+    "q_lora_rank": 128,
+    "qk_nope_head_dim": 32,
+    "qk_rope_head_dim": 32,
+    "v_head_dim": 64,
+    "moe_intermediate_size": 64,
+    "n_routed_experts": 8,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 3,
+    "first_k_dense_replace": 0,
+    "routed_scaling_factor": 1.0,
+    "norm_topk_prob": True,
+    "n_group": 1,
+    "topk_group": 1,
+    "rope_parameters": {
+        **_YARN,
+        "type": "yarn",
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "rope_theta": 1e4,
+        "llama_4_scaling_beta": 0.1,
+    },
+}
+
+
+def _mistral_keys(c: Config) -> dict[str, Any]:
+    rope = c["rope_parameters"]
+    return {
+        **latent_keys(c),
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": rope["factor"],
+        "rope.scaling.original_context_length": rope["original_max_position_embeddings"],
+        "rope.scaling.yarn_beta_fast": rope["beta_fast"],
+        "rope.scaling.yarn_beta_slow": rope["beta_slow"],
+        "rope.scaling.yarn_log_multiplier": 0.1 * rope["mscale_all_dim"],
+    }
+
+
+CASES: dict[str, Case] = {
+    "laguna": Case(
+        "laguna", _LAGUNA, _laguna_keys, _laguna_change, names=_LAGUNA_NAMES, hugging_face=_laguna_published
+    ),
+    "laguna_per_channel": Case(
+        "laguna",
+        {
+            **_LAGUNA,
+            "gating": "per-element",
+            "num_attention_heads_per_layer": [4] * 4,
+            "num_attention_heads": 4,
+            "sliding_window": None,
+            "layer_types": ["full_attention"] * 4,
+            "mlp_layer_types": ["dense", "dense", "sparse", "sparse"],
+            "rope_parameters": {"full_attention": _LAGUNA["rope_parameters"]["full_attention"]},
+        },
+        _laguna_keys,
+        _laguna_change,
+        names=_LAGUNA_NAMES,
+        hugging_face=_per_channel,
+    ),
+    "mistral4": Case("mistral4", _MISTRAL, _mistral_keys, halves, hugging_face=latent_published),
+}
