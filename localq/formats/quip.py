@@ -196,9 +196,8 @@ def unpack(packed: NDArray[np.int64]) -> NDArray[np.uint16]:
     low = words[..., 1:] >> np.arange(4, dtype=np.uint32) & np.uint32(0x11111111)  # every fourth bit, to be closed up
     for shift, mask in ((3, 0x03030303), (6, 0x000F000F), (12, 0x000000FF)):
         low = (low | low >> np.uint32(shift)) & np.uint32(mask)
-    codes = high.astype(np.uint16) << 8 | low.astype(np.uint16)
-    found: NDArray[np.uint16] = codes.reshape(rows // 2, columns * 2, 2, 2).transpose(0, 3, 1, 2)
-    return found.reshape(rows, columns * 4)
+    codes = (high.astype(np.int64) << 8 | low).astype(np.uint16)
+    return codes.reshape(rows // 2, columns * 2, 2, 2).transpose(0, 3, 1, 2).reshape(rows, columns * 4)
 
 
 def _book_of(said: Mapping[str, Any], stored: Mapping[str, Part]) -> _Book:
