@@ -4,16 +4,13 @@
   const uint lane = thread_index_in_simdgroup;
   const uint row0 = (threadgroup_position_in_grid.x * SG + simdgroup_index_in_threadgroup) * R;
   const size_t m = threadgroup_position_in_grid.y;
-  const uint chunks = Format::WEIGHTS / 16, blocks = K / Format::WEIGHTS;
-  const size_t row_bytes = size_t(blocks) * Format::BYTES;
   float sum[R];
   for (uint r = 0; r < R; r++) sum[r] = 0.0f;
-  for (uint c = lane; c < blocks * chunks; c += 32) {
+  for (uint c = lane; c < uint(K / 16); c += 32) {
     float xv[16], wv[16];
     for (uint k = 0; k < 16; k++) xv[k] = float(x[m * K + c * 16 + k]);
     for (uint r = 0; r < R; r++) {
-      const size_t row = min(row0 + r, uint(N) - 1u);  // clamped, not skipped: simd_sum wants the whole simdgroup
-      Format::decode16(w + row * row_bytes + size_t(c / chunks) * Format::BYTES, c % chunks, wv);
+      f.decode16(min(row0 + r, uint(N) - 1u), c, wv);  // clamped, not skipped: simd_sum wants the whole simdgroup
       float s = 0.0f;
       for (uint k = 0; k < 16; k++) s += wv[k] * xv[k];
       sum[r] += s;

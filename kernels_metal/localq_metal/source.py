@@ -1,7 +1,7 @@
 """The text of a kernel: one body (`NAME.metal`) after one format's decode struct (`include/STEM.h`).
 
-A struct says how many weights a block holds, in how many bytes and how they must be aligned, and decodes 16 weights;
-every body is written once against it. MLX hashes the text on every call: it stays under `LIMIT` bytes.
+A struct holds its arrays and decodes 16 weights of a row, which is all a body knows of it: `f`, made of the kernel's
+inputs before the body begins. MLX hashes the text on every call: it stays under `LIMIT` bytes.
 
 Rules for both, so that the same text serves Metal, CUDA and the executor of tests/metal: ids by their Metal names;
 `constant` and `threadgroup` only on declarations; float literals end in `f`; sums in float; no simdgroup function under
@@ -10,7 +10,10 @@ a branch; no load wider than ALIGN; every store guarded by its index; at most 25
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -19,12 +22,40 @@ import mlx.core as mx
 
 LIMIT = 8 << 10
 MAX_THREADS = 256
-PARAMETERS = {  # body -> its inputs and outputs
-    "dequantize": (["w"], ["o"]),
-    "qmv": (["w", "x"], ["y"]),
-    "gather": (["w", "x", "expert"], ["y"]),
+LEAST = 8  # elements of an input: MLX puts smaller ones into another address space
+PARAMETERS = {  # body -> its inputs after those of the struct, and its outputs
+    "dequantize": ([], ["o"]),
+    "rows": (["ids"], ["o"]),
+    "qmv": (["x"], ["y"]),
+    "gather": (["x", "expert"], ["y"]),
 }
 Factory = Callable[..., Callable[..., list[mx.array]]]  # `mx.fast.metal_kernel`, or what has its signature
+_MEMBER = re.compile(r"^  const device (\w+)\* (\w+);", re.M)
+_CONSTANTS = re.compile(r"^// constants: ([\w, ]+)$", re.M)
+DTYPES = {
+    "uint8_t": mx.uint8, "int8_t": mx.int8, "ushort": mx.uint16, "uint": mx.uint32, "uint64_t": mx.uint64,
+    "half": mx.float16, "bfloat16_t": mx.bfloat16, "float": mx.float32,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A packed matrix `[out, in]`, or a stack `[..., out, in]`: the struct's inputs, flat, and its constants."""
+
+    stem: str
+    arrays: tuple[mx.array, ...]  # as `inputs(stem)` lists them, each of one axis
+    shape: tuple[int, ...]
+    constants: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def sizes(self) -> list[tuple[str, int]]:
+        """The template arguments that every body has: rows and columns of one matrix."""
+        return [("N", self.shape[-2]), ("K", self.shape[-1])]
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
 
 
 @cache
@@ -47,9 +78,36 @@ def stems() -> tuple[str, ...]:
 
 
 @cache
-def build(factory: Factory, name: str, stem: str) -> Callable[..., Any]:
+def inputs(stem: str) -> dict[str, mx.Dtype]:
+    """The arrays that the struct holds, in its order: its members that point to device memory, and their dtypes."""
+    return {name: DTYPES[kind] for kind, name in _MEMBER.findall(decoder(stem))}
+
+
+@cache
+def constants(stem: str) -> tuple[str, ...]:
+    """Names of the numbers that the struct wants told, from its line `// constants: BITS, GROUP`."""
+    found = _CONSTANTS.search(decoder(stem))
+    return tuple(name.strip() for name in found[1].split(",")) if found else ()
+
+
+@cache
+def build(factory: Factory, name: str, stem: str, values: tuple[tuple[str, int], ...] = ()) -> Callable[..., Any]:
     """The kernel `name` for the format `stem`, made by `factory` at the first call; compiled when first evaluated."""
-    inputs, outputs = PARAMETERS[name]
-    header, source = decoder(stem), body(name)
+    assert tuple(n for n, _ in values) == constants(stem), (stem, values)
+    own, outputs = PARAMETERS[name]
+    told = f"enum {{ {', '.join(f'{n} = {v}' for n, v in values)} }};\n" if values else ""
+    filled = f"  const Format f = {{{', '.join(inputs(stem))}, uint(N), uint(K)}};\n"
+    header, source = told + decoder(stem), filled + body(name)
     assert len(header) + len(source) < LIMIT, (name, stem)
-    return factory(name=f"localq_{name}_{stem}", input_names=inputs, output_names=outputs, source=source, header=header)
+    called = "_".join([name, stem, *(str(v) for _, v in values)])
+    return factory(
+        name=f"localq_{called}", input_names=[*inputs(stem), *own], output_names=outputs, source=source, header=header
+    )
+
+
+def launch(factory: Factory, name: str, packed: Packed, arrays: list[mx.array], **how: Any) -> mx.array:
+    """The one output of the kernel `name` for a packed weight; `template` comes before the sizes of the matrix."""
+    kernel = build(factory, name, packed.stem, packed.constants)
+    how["template"] = [*how["template"], *packed.sizes]
+    y: mx.array = kernel(inputs=[*packed.arrays, *arrays], **how)[0]
+    return y

@@ -16,9 +16,10 @@ import mlx.core as mx
 import numpy as np
 
 from localq.formats.base import Exactness, Format, PackedTensor
+from localq.kernels import arrays
 from localq.kernels.residency import release
 from localq_metal import source
-from localq_metal.dequantize import dequantize
+from localq_metal.dequantize import dequantize, rows
 from localq_metal.gather import gather as gather_packed
 from localq_metal.qmv import qmv
 
@@ -29,22 +30,29 @@ OPS = ("matmul", "transposed", "embedding", "gather", "multi")
 
 @dataclass(frozen=True, eq=False)
 class OwnWeight:
-    """A packed matrix `[out, in]`, or a stack of them, in MLX memory: uint8 `[..., out, bytes of a row]`."""
+    """A packed matrix `[out, in]`, or a stack of them `[n, out, in]`, in MLX memory as its decode struct reads it."""
 
-    stem: str
-    packed: mx.array
-    shape: tuple[int, ...]
+    packed: source.Packed
     exactness: Exactness = "exact"
     error: float = 0.0
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weights."""
+        return self.packed.shape
+
+    @property
     def way(self) -> str:
         """In words, for the load report."""
-        return f"packed {self.stem}"
+        return f"packed {self.packed.stem}"
 
     def dense(self, dtype: mx.Dtype) -> mx.array:
         """The weights in float32, float16 or bfloat16."""
-        return dequantize(factory(), self.stem, self.packed, self.shape, dtype)
+        return dequantize(factory(), self.packed, dtype)
+
+    def rows(self, ids: mx.array, dtype: mx.Dtype) -> mx.array:
+        """Rows `ids`, counted through a stack, as `[*ids.shape, in]`."""
+        return rows(factory(), self.packed, ids, dtype)
 
 
 def factory() -> source.Factory:
@@ -57,28 +65,35 @@ def serves(op: str, fmt: type[Format]) -> bool:
     return op in OPS and fmt.kernel is not None and fmt.kernel in source.stems()
 
 
-def prepare(t: PackedTensor, dtype: mx.Dtype) -> OwnWeight:
-    """Copy a matrix `[out, in]` into MLX memory as stored, its file pages given back."""
-    assert t.format.kernel is not None and set(t.parts) == {"weight"}, t.format.name
-    packed = mx.array(np.ascontiguousarray(t.parts["weight"]))
-    mx.eval(packed)
-    release(t.parts["weight"])
-    return OwnWeight(t.format.kernel, packed, (t.shape[-2], t.shape[-1]))
+def prepare(t: PackedTensor, dtype: mx.Dtype) -> OwnWeight | None:
+    """Copy a matrix `[out, in]` into MLX memory, its file pages given back; None where no struct holds it."""
+    return _prepared([t], (t.shape[-2], t.shape[-1]))
 
 
-def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> OwnWeight:
-    """Copy matrices `[out, in]` of one format and shape into MLX memory as one stack."""
-    each = [prepare(t, dtype) for t in tensors]
-    packed = mx.stack([w.packed for w in each])
-    mx.eval(packed)
-    return OwnWeight(each[0].stem, packed, (len(each), *each[0].shape))
+def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> OwnWeight | None:
+    """Copy matrices `[out, in]` of one format and shape into MLX memory as one stack; None as in `prepare`."""
+    return _prepared(tensors, (len(tensors), *tensors[0].shape))
+
+
+def _prepared(tensors: Sequence[PackedTensor], shape: tuple[int, ...]) -> OwnWeight | None:
+    each: list[arrays.Inputs] = []
+    for t in tensors:
+        one = arrays.inputs(t)
+        if one is None or (each and one.constants != each[0].constants):
+            return None
+        each.append(one)
+    packed = arrays.packed(each, shape)
+    for t in tensors:
+        for part in t.parts.values():
+            release(part)
+    return OwnWeight(packed)
 
 
 def matmul(x: mx.array, w: OwnWeight) -> mx.array:
     """`x [..., in] @ w [out, in].T -> [..., out]` in x's dtype."""
     flat = x.reshape(-1, w.shape[1])
     few = flat.shape[0] <= FEW
-    y: mx.array = qmv(factory(), w.stem, w.packed, flat) if few else flat @ w.dense(x.dtype).T
+    y: mx.array = qmv(factory(), w.packed, flat) if few else flat @ w.dense(x.dtype).T
     return y.reshape(*x.shape[:-1], w.shape[0])
 
 
@@ -90,8 +105,7 @@ def transposed(x: mx.array, w: OwnWeight) -> mx.array:
 
 def embedding(ids: mx.array, w: OwnWeight, dtype: mx.Dtype) -> mx.array:
     """Rows `ids` (any shape) as `[*ids.shape, in]`; only the rows asked for are decoded."""
-    rows = w.packed[ids.reshape(-1)]
-    return dequantize(factory(), w.stem, rows, (*ids.shape, w.shape[1]), dtype)
+    return w.rows(ids, dtype)
 
 
 def gather(x: mx.array, w: OwnWeight, indices: mx.array, in_order: bool, transpose: bool = True) -> mx.array:
@@ -99,15 +113,15 @@ def gather(x: mx.array, w: OwnWeight, indices: mx.array, in_order: bool, transpo
 
     Without `transpose` as stored: `[*batch, m, out] -> [*indices.shape, m, in]`; the chosen matrices are decoded.
     """
-    rows, width = x.shape[-2:]
+    count, width = x.shape[-2:]
     batch = np.broadcast_shapes(x.shape[:-2], indices.shape)
-    spread, chosen = mx.broadcast_to(x, (*batch, rows, width)), mx.broadcast_to(indices, batch)
+    spread, chosen = mx.broadcast_to(x, (*batch, count, width)), mx.broadcast_to(indices, batch)
     if not transpose:
-        dense = dequantize(factory(), w.stem, w.packed[chosen], (*batch, *w.shape[1:]), x.dtype)
-        return spread @ dense
-    named = mx.broadcast_to(chosen[..., None], (*batch, rows))
-    y = gather_packed(factory(), w.stem, w.packed, spread.reshape(-1, width), named)
-    return y.reshape(*batch, rows, w.shape[1])
+        ids = chosen[..., None] * w.shape[1] + mx.arange(w.shape[1])
+        return spread @ w.rows(ids, x.dtype)
+    named = mx.broadcast_to(chosen[..., None], (*batch, count))
+    y = gather_packed(factory(), w.packed, spread.reshape(-1, width), named)
+    return y.reshape(*batch, count, w.shape[1])
 
 
 def multi(x: mx.array, w: OwnWeight, transpose: bool) -> mx.array:

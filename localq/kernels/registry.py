@@ -79,8 +79,8 @@ def place(t: PackedTensor, dtype: mx.Dtype) -> Placed:
     """A matrix `[out, in]` where it will be multiplied, still packed, with activations of `dtype`."""
     kernel = _settled(t, "matmul", dtype)
     shape = (t.shape[-2], t.shape[-1])
-    if kernel is own:
-        return Placed(own, own.prepare(t, dtype), t.format.name, shape, t.nbytes)
+    if kernel is own and (held := own.prepare(t, dtype)) is not None:
+        return Placed(own, held, t.format.name, shape, t.nbytes)
     handle = native.prepare(t, dtype) if kernel is native else None
     if handle is None:
         return Placed(reference, reference.prepare(t, dtype), t.format.name, shape, t.nbytes)
@@ -97,8 +97,8 @@ def place_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> PlacedStack
     name = "+".join(sorted({t.format.name for t in tensors}))
     shape, nbytes = (len(tensors), *tensors[0].shape), sum(t.nbytes for t in tensors)
     kernel = _settled(tensors[0], "gather", dtype) if one_format else reference
-    if kernel is own:
-        return PlacedStack(own, own.prepare_stack(tensors, dtype), name, shape, nbytes)
+    if kernel is own and (held := own.prepare_stack(tensors, dtype)) is not None:
+        return PlacedStack(own, held, name, shape, nbytes)
     handle = native.prepare_stack(tensors, dtype) if kernel is native else None
     if handle is None:
         return PlacedStack(reference, reference.prepare_stack(tensors, dtype), name, shape, nbytes)

@@ -9,7 +9,9 @@ from gguf.quants import dequantize
 
 from localq.formats import FORMATS
 from localq.formats.base import PackedTensor
+from localq.kernels import arrays
 from localq.kernels.checks import random_tensor
+from localq_metal.source import Packed
 from tests.factories import ggml
 from tests.formats.blocks import HALF_AT
 
@@ -58,3 +60,11 @@ def oracle(t: PackedTensor) -> np.ndarray:
                 pytest.skip("needs llama-cpp-python (extra `llama`): gguf-py does not decode this type")
             return ggml.dequantize(t.parts["weight"], name).reshape(t.shape)
         return dequantize(t.parts["weight"], GGMLQuantizationType[name.upper()]).reshape(t.shape)
+
+
+def packed(*tensors: PackedTensor) -> Packed:
+    """One matrix, or a stack of several, as kernels want it."""
+    each = [one for t in tensors if (one := arrays.inputs(t)) is not None]
+    assert len(each) == len(tensors)
+    stack = (len(tensors),) if len(tensors) > 1 else ()
+    return arrays.packed(each, (*stack, *tensors[0].shape))

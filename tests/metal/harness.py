@@ -31,6 +31,10 @@ NUMPY = {
     mx.float16: np.float16,
     mx.bfloat16: np.uint16,
     mx.uint8: np.uint8,
+    mx.int8: np.int8,
+    mx.uint16: np.uint16,
+    mx.int32: np.int32,
+    mx.uint64: np.uint64,
     mx.uint32: np.uint32,
 }
 

@@ -9,7 +9,8 @@ import pytest
 
 from localq_metal import source
 from localq_metal.dequantize import dequantize
-from tests.metal.blocks import STEMS, every_kind, oracle, ordinary
+from localq_metal.source import Packed
+from tests.metal.blocks import STEMS, every_kind, oracle, ordinary, packed
 from tests.metal.harness import CHECKED, Harness, KernelError, Mode, modes
 
 ROUNDED = {mx.float32: np.float32, mx.float16: np.float16, mx.bfloat16: ml_dtypes.bfloat16}
@@ -47,7 +48,7 @@ def test_dequantize_is_bit_exact_with_gguf(harness: Harness, stem: str, dtype: m
     number = ~np.isnan(want)
     expected = rounded.view(np.uint32 if dtype == mx.float32 else np.uint16)
     for mode in modes(dtype):
-        got = dequantize(harness.factory(mode), stem, mx.array(t.parts["weight"]), t.shape, dtype)
+        got = dequantize(harness.factory(mode), packed(t), dtype)
         flushed = mode.flush & (np.abs(want) < LEAST) & (np.array(got.astype(mx.float32)) == 0)
         wrong = np.argwhere((bits(got) != expected) & number & ~flushed)
         assert len(wrong) == 0, f"{mode.name}: {len(wrong)} weights differ, the first at {wrong[0]}"
@@ -57,9 +58,10 @@ def test_dequantize_is_bit_exact_with_gguf(harness: Harness, stem: str, dtype: m
 @pytest.mark.parametrize("stem", sorted(STEMS))
 def test_one_block_and_no_rows(harness: Harness, stem: str) -> None:
     t = ordinary(stem, (1, 256))
-    got = dequantize(harness.factory(CHECKED), stem, mx.array(t.parts["weight"]), t.shape, mx.float32)
+    got = dequantize(harness.factory(CHECKED), packed(t), mx.float32)
     assert np.array_equal(np.array(got), oracle(t))
-    assert dequantize(harness.factory(), stem, mx.zeros((0, 144), mx.uint8), (0, 256), mx.float16).shape == (0, 256)
+    nothing = Packed(stem, packed(t).arrays, (0, 256))
+    assert dequantize(harness.factory(), nothing, mx.float16).shape == (0, 256)
 
 
 @pytest.mark.parametrize("stem", sorted(STEMS))
@@ -70,7 +72,7 @@ def test_loads_are_no_wider_than_the_struct_says(harness: Harness, stem: str) ->
 
     def at(offset: int) -> mx.array:
         mode = Mode("offset", checked=True, offset=offset)
-        return dequantize(harness.factory(mode), stem, mx.array(t.parts["weight"]), t.shape, mx.float32)
+        return dequantize(harness.factory(mode), packed(t), mx.float32)
 
     assert np.array_equal(np.array(at(align)), oracle(t))
     if align > 1:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from localq_metal import source
-from tests.metal.blocks import every_kind, oracle
+from localq_metal.dequantize import dequantize
+from tests.metal.blocks import every_kind, oracle, packed
 from tests.metal.harness import CHECKED, FAST, FMA, Harness, KernelError
 
 START = (
@@ -116,22 +117,9 @@ def test_a_wrong_decoder_is_seen(harness: Harness, stem: str, word: str, other: 
     text = source.decoder(stem)
     assert text.count(word) >= 1
     t = every_kind(stem, 512)
-    kernel = harness.factory(CHECKED)(
-        name="mutant",
-        input_names=["w"],
-        output_names=["o"],
-        source=source.body("dequantize"),
-        header=text.replace(word, other),
-    )
-    chunks = t.size // 16
-    shape = {"grid": (chunks, 1, 1), "threadgroup": (64, 1, 1), "output_shapes": [t.shape]}
+    real = harness.factory(CHECKED)
     try:
-        got = kernel(
-            inputs=[mx.array(t.parts["weight"]).reshape(-1)],
-            template=[("T", mx.float32), ("CHUNKS", chunks)],
-            output_dtypes=[mx.float32],
-            **shape,
-        )[0]
+        got = dequantize(lambda **made: real(**{**made, "header": text.replace(word, other)}), packed(t), mx.float32)
     except KernelError as error:
         assert "out-of-bounds read" in str(error)
     else:

@@ -14,7 +14,8 @@ import pytest
 from localq.formats.base import PackedTensor
 from localq_metal.gather import gather
 from localq_metal.qmv import ROWS, SIMDGROUPS, qmv
-from tests.metal.blocks import STEMS, oracle, ordinary, with_scale
+from localq_metal.source import Packed
+from tests.metal.blocks import STEMS, oracle, ordinary, packed, with_scale
 from tests.metal.harness import CHECKED, FAST, FLUSH, Harness, Mode, modes
 
 HALF_STEP = {mx.float32: 0.0, mx.float16: 2.0**-11, mx.bfloat16: 2.0**-8}
@@ -27,7 +28,7 @@ def check(harness: Harness, stem: str, t: PackedTensor, x: mx.array, mode: Mode)
     want, size = v @ w.T, np.abs(v) @ np.abs(w).T
     summed = (t.shape[1] + 1) * 2.0**-24 * size
     bound = summed + HALF_STEP[x.dtype] * (np.abs(want) + summed) + SMALLEST[x.dtype]
-    y = qmv(harness.factory(mode), stem, mx.array(t.parts["weight"]), x)
+    y = qmv(harness.factory(mode), packed(t), x)
     assert y.dtype == x.dtype and y.shape == want.shape
     got = np.array(y.astype(mx.float32)).astype(np.float64)
     worst = np.unravel_index(np.argmax(np.abs(got - want) / bound), want.shape)
@@ -68,16 +69,16 @@ def test_extreme_scales_and_zeros(harness: Harness, stem: str) -> None:
 
 
 def test_no_rows_and_no_tokens(harness: Harness) -> None:
-    assert qmv(harness.factory(), "q4_k", mx.zeros((0, 144), mx.uint8), mx.zeros((2, 256))).shape == (2, 0)
-    assert qmv(harness.factory(), "q4_k", mx.zeros((5, 144), mx.uint8), mx.zeros((0, 256))).shape == (0, 5)
+    nothing = Packed("q4_k", (mx.zeros((8,), mx.uint8),), (0, 256))
+    assert qmv(harness.factory(), nothing, mx.zeros((2, 256))).shape == (2, 0)
+    assert qmv(harness.factory(), packed(ordinary("q4_k", (5, 256))), mx.zeros((0, 256))).shape == (0, 5)
 
 
 @pytest.mark.parametrize("stem", sorted(STEMS))
 def test_gather_is_qmv_of_the_expert_named(harness: Harness, stem: str) -> None:
     """Bit for bit, experts named twice and not at all, in checked mode: the sums are the same ones."""
     experts = [ordinary(stem, (21, 512), seed) for seed in range(3)]
-    packed = mx.stack([mx.array(t.parts["weight"]) for t in experts])
     x, named = draw(4, 512, mx.float32), [2, 0, 2, 0]
-    y = gather(harness.factory(CHECKED), stem, packed, x, mx.array(named))
+    y = gather(harness.factory(CHECKED), packed(*experts), x, mx.array(named))
     for i, expert in enumerate(named):
-        assert mx.array_equal(y[i], qmv(harness.factory(CHECKED), stem, packed[expert], x[i : i + 1])[0])
+        assert mx.array_equal(y[i], qmv(harness.factory(CHECKED), packed(experts[expert]), x[i : i + 1])[0])

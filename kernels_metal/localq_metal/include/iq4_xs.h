@@ -3,9 +3,13 @@ constant int8_t lq_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1
 
 struct Format {
   enum { WEIGHTS = 256, BYTES = 136, ALIGN = 4 };
+  const device uint8_t* w;
+  uint rows, columns;
 
   // 16 weights, number `chunk` of the block: the low or the high nibbles of a group of 32.
-  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device uint8_t* block = w + (row * (columns / WEIGHTS) + c / (WEIGHTS / 16)) * BYTES;
+    const uint chunk = c % (WEIGHTS / 16);
     const uint group = chunk >> 1;
     const uint high = *(const device ushort*)(block + 2), low = block[4 + (group >> 1)];
     const int scale = int(((low >> (4 * (group & 1))) & 15) | (((high >> (2 * group)) & 3) << 4)) - 32;

@@ -2,9 +2,13 @@
 // E2M1 values are kept doubled, the digits of a hexadecimal number, and the scale is halved: 2^(e - 128).
 struct Format {
   enum { WEIGHTS = 32, BYTES = 17, ALIGN = 1 };
+  const device uint8_t* w;
+  uint rows, columns;
 
   // 16 weights, number `chunk` of the block: the low or the high nibbles.
-  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device uint8_t* block = w + (row * (columns / WEIGHTS) + c / (WEIGHTS / 16)) * BYTES;
+    const uint chunk = c % (WEIGHTS / 16);
     const uint e = block[0];
     const float d = as_type<float>(e < 2 ? 0x00200000u << e : (e - 1) << 23);
     for (uint i = 0; i < 16; i++) {

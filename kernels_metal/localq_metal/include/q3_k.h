@@ -1,9 +1,13 @@
 // q3_k: hmask[32], qs[64], 12 bytes of 6-bit scales, fp16 d. Loads of 2 bytes: 110 is no multiple of 4.
 struct Format {
   enum { WEIGHTS = 256, BYTES = 110, ALIGN = 2 };
+  const device uint8_t* w;
+  uint rows, columns;
 
   // 16 weights, number `chunk` of the block: one scale's worth.
-  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device uint8_t* block = w + (row * (columns / WEIGHTS) + c / (WEIGHTS / 16)) * BYTES;
+    const uint chunk = c % (WEIGHTS / 16);
     const device uint8_t* s = block + 96;
     const uint run = (chunk >> 1) & 3, at = 16 * (chunk & 1);
     const uint low4 = (uint(s[chunk & 7]) >> (4 * (chunk >> 3))) & 15;

@@ -1,9 +1,13 @@
 // q4_k: fp16 d, fp16 dmin, 12 bytes of 6-bit scales and minima, 128 bytes of nibbles. Loads of 4 bytes: 144 = 4 * 36.
 struct Format {
   enum { WEIGHTS = 256, BYTES = 144, ALIGN = 4 };
+  const device uint8_t* w;
+  uint rows, columns;
 
   // 16 weights, number `chunk` of the block: one half of a group of 32.
-  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device uint8_t* block = w + (row * (columns / WEIGHTS) + c / (WEIGHTS / 16)) * BYTES;
+    const uint chunk = c % (WEIGHTS / 16);
     const device uint8_t* s = block + 4;
     const uint group = chunk >> 1;
     uint scale, minimum;

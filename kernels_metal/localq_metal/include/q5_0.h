@@ -1,9 +1,13 @@
 // q5_0: fp16 d, 32 fifth bits, 16 bytes of nibbles (weight j low, weight j + 16 high). Loads of 2 bytes: 22 = 2 * 11.
 struct Format {
   enum { WEIGHTS = 32, BYTES = 22, ALIGN = 2 };
+  const device uint8_t* w;
+  uint rows, columns;
 
   // 16 weights, number `chunk` of the block: the low or the high nibbles.
-  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device uint8_t* block = w + (row * (columns / WEIGHTS) + c / (WEIGHTS / 16)) * BYTES;
+    const uint chunk = c % (WEIGHTS / 16);
     const float d = float(*(const device half*)block);
     const uint fifth = uint(((const device ushort*)(block + 2))[chunk]) << 4;
     const device ushort* q = (const device ushort*)(block + 6);

@@ -1,8 +1,12 @@
 // q5_k: as q4_k, and qh[32] before the nibbles: bit g of byte l is the fifth bit of weight l of group g. 176 = 4 * 44.
 struct Format {
   enum { WEIGHTS = 256, BYTES = 176, ALIGN = 4 };
+  const device uint8_t* w;
+  uint rows, columns;
 
-  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device uint8_t* block = w + (row * (columns / WEIGHTS) + c / (WEIGHTS / 16)) * BYTES;
+    const uint chunk = c % (WEIGHTS / 16);
     const device uint8_t* s = block + 4;
     const uint group = chunk >> 1;
     uint scale, minimum;

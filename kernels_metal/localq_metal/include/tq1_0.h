@@ -4,10 +4,14 @@ constant uint8_t lq_powers[16] = {1, 1, 3, 3, 9, 9, 27, 27, 81, 81, 1, 3, 9, 27,
 
 struct Format {
   enum { WEIGHTS = 256, BYTES = 54, ALIGN = 2 };
+  const device uint8_t* w;
+  uint rows, columns;
 
   // 16 weights, number `chunk` of the block: one digit of bytes 0 to 15 or 16 to 31 (chunks 0 to 9), of bytes 32 to 47
   // (10 to 14), or the first four digits of bytes 48 to 51. Two bytes are multiplied at a time.
-  static METAL_FUNC void decode16(const device uint8_t* block, uint chunk, thread float* out) {
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device uint8_t* block = w + (row * (columns / WEIGHTS) + c / (WEIGHTS / 16)) * BYTES;
+    const uint chunk = c % (WEIGHTS / 16);
     const float d = float(*(const device half*)(block + 52));
     const bool last = chunk == 15;
     const device ushort* q = (const device ushort*)(block + (last ? 48 : chunk < 10 ? 16 * (chunk & 1) : 32));

@@ -1,0 +1,75 @@
+"""What a packed tensor gives to the kernel of its format: the arrays that the decode struct declares, in numpy.
+
+ggml's types give their bytes. `TABLES` has what a struct reads besides and all matrices of a format share (grids too
+large for the kernel's text); `LAYOUTS` how tensors of other formats are laid out for their struct.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from localq.formats.base import GGMLFormat, PackedTensor
+from localq_metal import source
+
+Array = NDArray[Any]
+_AS_MLX: dict[str, tuple[str, mx.Dtype]] = {"bfloat16": ("uint16", mx.bfloat16)}  # numpy has no such dtypes of MLX's
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Arrays of one matrix, or of the same stack, by the names of the struct's members, and its constants."""
+
+    stem: str
+    arrays: Mapping[str, Array]
+    constants: Mapping[str, int] = field(default_factory=dict)
+
+
+TABLES: dict[str, Mapping[str, Callable[[], Array]]] = {}  # stem -> member -> the table
+LAYOUTS: dict[str, Callable[[PackedTensor], Inputs | None]] = {}  # stem -> arrays, None where the struct has no place
+
+
+def inputs(t: PackedTensor) -> Inputs | None:
+    """The arrays of a matrix `[out, in]` for the struct of its format, tables not among them.
+
+    None where there is no struct for it, or none that holds this very tensor.
+    """
+    stem = t.format.kernel
+    if stem is None or t.shape[-1] % 16:  # bodies take 16 weights of a row at a time
+        return None
+    if stem in LAYOUTS:
+        return LAYOUTS[stem](t)
+    if issubclass(t.format, GGMLFormat) and set(t.parts) == {"weight"}:
+        return Inputs(stem, {"w": t.parts["weight"]})
+    return None
+
+
+def packed(each: list[Inputs], shape: tuple[int, ...]) -> source.Packed:
+    """Copy the inputs of matrices of one kind into MLX memory, one after the other; `shape` is that of the stack."""
+    first = each[0]
+    tables = TABLES.get(first.stem, {})
+    out = []
+    for name, dtype in source.inputs(first.stem).items():
+        if name in tables:
+            whole = flat([tables[name]()])
+        else:
+            whole = flat([one.arrays[name] for one in each])
+        assert whole.dtype == dtype, f"{first.stem}: '{name}' is {whole.dtype}; its struct declares {dtype}"
+        out.append(whole)
+    mx.eval(out)
+    return source.Packed(first.stem, tuple(out), shape, tuple(first.constants.items()))
+
+
+def flat(parts: list[Array]) -> mx.array:
+    """numpy arrays as one MLX array of one axis, of at least as many elements as kernels want."""
+    stored, dtype = _AS_MLX.get(parts[0].dtype.name, (parts[0].dtype.name, None))
+    each = [mx.array(np.ascontiguousarray(p).reshape(-1).view(stored)) for p in parts]
+    whole = each[0] if len(each) == 1 else mx.concatenate(each)
+    if whole.size < source.LEAST:
+        whole = mx.pad(whole, (0, source.LEAST - whole.size))
+    return whole if dtype is None else whole.view(dtype)
