@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.factories.hybrid import decays
 from tests.factories.mla import halves
 from tests.factories.mla import keys as latent_keys
 from tests.factories.mla import published as latent_published
@@ -139,7 +140,113 @@ def _mistral_keys(c: Config) -> dict[str, Any]:
     }
 
 
+_LING: Config = {
+    "model_type": "bailing_moe_v3",
+    "num_hidden_layers": 5,
+    "layer_group_size": 2,
+    "head_dim": 64,
+    "num_key_value_heads": GONE,
+    "q_lora_rank": 128,
+    "kv_lora_rank": 64,
+    "qk_nope_head_dim": 32,
+    "qk_rope_head_dim": 32,
+    "v_head_dim": 64,
+    "short_conv_kernel_size": 4,
+    "kda_lower_bound": -5.0,
+    "kda_safe_gate": True,
+    "no_kda_lora": True,
+    "rope_interleave": True,
+    "num_experts": 8,
+    "num_experts_per_tok": 3,
+    "num_shared_experts": 1,
+    "moe_intermediate_size": 64,
+    "moe_shared_expert_intermediate_size": 96,
+    "first_k_dense_replace": 1,
+    "n_group": 4,
+    "topk_group": 2,
+    "routed_scaling_factor": 2.5,
+}
+
+
+def _ling_full(c: Config) -> list[bool]:
+    whole = c["num_hidden_layers"] // c["layer_group_size"] * c["layer_group_size"]
+    return [(i + 1) % c["layer_group_size"] == 0 or i >= whole for i in range(c["num_hidden_layers"])]
+
+
+def _ling_keys(c: Config) -> dict[str, Any]:
+    return {
+        "attention.head_count_kv": [int(full) for full in _ling_full(c)],
+        "vocab_size": c["vocab_size"],
+        "ssm.conv_kernel": c["short_conv_kernel_size"],
+        "kda.head_dim": c["head_dim"],
+        "kda.safe_gate": True,
+        "kda.gate_lower_bound": c["kda_lower_bound"],
+        "attention.q_lora_rank": c["q_lora_rank"],
+        "attention.kv_lora_rank": c["kv_lora_rank"],
+        "rope.dimension_count": c["qk_rope_head_dim"],
+        "attention.key_length": c["kv_lora_rank"] + c["qk_rope_head_dim"],
+        "attention.value_length": None,
+        "attention.key_length_mla": c["qk_nope_head_dim"] + c["qk_rope_head_dim"],
+        "attention.value_length_mla": c["v_head_dim"],
+        "expert_feed_forward_length": c["moe_intermediate_size"],
+        "expert_shared_feed_forward_length": c["moe_shared_expert_intermediate_size"],
+        "expert_shared_count": c["num_shared_experts"],
+        "leading_dense_block_count": c["first_k_dense_replace"],
+        "expert_weights_scale": c["routed_scaling_factor"],
+        "expert_weights_norm": True,
+        "expert_gating_func": 2,
+        "swiglu_clamp_exp": [0.0] * c["num_hidden_layers"],
+    }
+
+
+def _ling_published(c: Config, name: str, w: Array) -> Named:
+    if "conv1d" in name:
+        yield name, np.ascontiguousarray(w.swapaxes(1, 2)) / np.float32(2)
+    elif name.endswith("A_log"):
+        # logarithm and exponential of these undo each other in float32
+        yield name, np.asarray(np.log(np.exp(decays(w).astype(np.float64)).astype(np.float32).astype(np.float64)), "f4")
+    else:
+        yield from latent_published(c, name, w)
+
+
+def _ling_change(c: Config, name: str, w: Array) -> Named:
+    if "conv1d" in name:
+        yield name, w.reshape(1, w.shape[0], 1, w.shape[-1])
+    elif name.endswith("A_log"):
+        yield name, np.exp(w.astype(np.float64)).astype(np.float32).reshape(-1, 1)
+    elif name.endswith("g_proj.weight") and not _ling_full(c)[int(name.split(".")[2])]:
+        yield name.replace("g_proj", "g_a_proj"), w
+    else:
+        name = name.replace(".dt_bias", ".dt_proj.bias").replace(".expert_bias", ".expert_bias.bias")
+        yield from halves(c, name, w)
+
+
+_ATTENTION = _A + "attention."
+_LING_NAMES = {
+    "model.word_embeddings": "token_embd",
+    **{f"{_ATTENTION}{x}_proj": f"blk.{{bid}}.attn_{x}" for x in "qkv"},
+    **{f"{_ATTENTION}{x}_conv1d": f"blk.{{bid}}.ssm_conv1d_{x}" for x in "qkv"},
+    **{f"{_ATTENTION}{x}_b_proj": f"blk.{{bid}}.attn_{x}_b" for x in "kvq"},
+    _ATTENTION + "A_log": "blk.{bid}.ssm_a",
+    _ATTENTION + "dt_proj": "blk.{bid}.ssm_dt",
+    _ATTENTION + "f_proj": "blk.{bid}.ssm_f_a",
+    _ATTENTION + "g_a_proj": "blk.{bid}.ssm_g_a",
+    _ATTENTION + "g_proj": "blk.{bid}.attn_gate",
+    _ATTENTION + "b_proj": "blk.{bid}.ssm_beta",
+    _ATTENTION + "o_norm": "blk.{bid}.ssm_norm",
+    _ATTENTION + "o_proj": "blk.{bid}.attn_output",
+    _ATTENTION + "dense": "blk.{bid}.attn_output",
+    _ATTENTION + "q_a_proj": "blk.{bid}.attn_q_a",
+    _ATTENTION + "q_a_layernorm": "blk.{bid}.attn_q_a_norm",
+    _ATTENTION + "kv_a_proj_with_mqa": "blk.{bid}.attn_kv_a_mqa",
+    _ATTENTION + "kv_a_layernorm": "blk.{bid}.attn_kv_a_norm",
+    _A + "mlp.gate.expert_bias": "blk.{bid}.exp_probs_b",
+    **{f"{_A}mlp.shared_experts.{x}_proj": f"blk.{{bid}}.ffn_{x}_shexp" for x in ("gate", "up", "down")},
+}
 CASES: dict[str, Case] = {
+    "bailingmoe3": Case(
+        "bailingmoe3", _LING, _ling_keys, _ling_change, names=_LING_NAMES, hugging_face=_ling_published
+    ),
     "laguna": Case(
         "laguna", _LAGUNA, _laguna_keys, _laguna_change, names=_LAGUNA_NAMES, hugging_face=_laguna_published
     ),

@@ -155,7 +155,13 @@ def tensors(model: TinyModel, case: Case) -> Weights:
 # younger than gguf-py 0.19
 _SAME_NAMES = {
     **{"deepseek32": "glm-dsa", "mellum": "qwen3moe", "nanbeige": "llama"},
-    **{"talkie": "llama", "spark2_5": "qwen3", "muse-glimmer": "gemma3", "laguna": "exaone-moe"},
+    **{
+        "talkie": "llama",
+        "spark2_5": "qwen3",
+        "muse-glimmer": "gemma3",
+        "laguna": "exaone-moe",
+        "bailingmoe3": "exaone-moe",
+    },
 }
 
 

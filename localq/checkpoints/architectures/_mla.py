@@ -138,12 +138,12 @@ def latent(keys: ModelKeys) -> dict[str, Any]:
         "rope_theta": keys.number("rope.freq_base", 10000.0),
         "tie_word_embeddings": "output.weight" not in keys.tensors,
         "attention_bias": False,
-        "rope_scaling": _scaling(keys, rotated),
+        "rope_scaling": yarn(keys, rotated),
     }
     return config
 
 
-def _scaling(keys: ModelKeys, rotated: int) -> dict[str, Any] | None:
+def yarn(keys: ModelKeys, rotated: int) -> dict[str, Any] | None:
     """YaRN with DeepSeek's two mscales.
 
     GGUF holds 0.1 * mscale_all_dim and not mscale. llama.cpp takes mscale for equal to it, 1 where it is absent
