@@ -11,7 +11,7 @@ from tests.factories.hybrid import decays
 from tests.factories.mla import halves
 from tests.factories.mla import keys as latent_keys
 from tests.factories.mla import published as latent_published
-from tests.factories.more import GONE, Array, Case, Config
+from tests.factories.more import BASE, GONE, Array, Case, Config
 
 Named = Iterator[tuple[str, Array]]
 
@@ -221,6 +221,68 @@ def _ling_change(c: Config, name: str, w: Array) -> Named:
         yield from halves(c, name, w)
 
 
+_M3_FLAT: Config = {
+    "num_hidden_layers": 3,
+    "head_dim": 64,
+    "rotary_dim": 32,
+    "intermediate_size": 64,
+    "dense_intermediate_size": 256,
+    "shared_intermediate_size": 128,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 3,
+    "n_shared_experts": 2,
+    "routed_scaling_factor": 2.0,
+    "moe_layer_freq": [0, 1, 1],
+    "scoring_func": "sigmoid",
+    "sparse_attention_config": {
+        "sparse_num_index_heads": 2,
+        "sparse_index_dim": 64,
+        "sparse_topk_blocks": 8,  # more than the test's tokens fill: llama.cpp picks with flash attention only
+        "sparse_block_size": 16,
+        "sparse_local_block": 1,
+        "sparse_attention_freq": [0, 1, 1],
+    },
+}
+_M3: Config = {"model_type": "minimax_m3_vl", **_M3_FLAT, "text_config": {**BASE, **_M3_FLAT}}
+
+
+def _m3_keys(c: Config) -> dict[str, Any]:
+    indexer = c["sparse_attention_config"]
+    return {
+        "feed_forward_length": c["dense_intermediate_size"],
+        "expert_feed_forward_length": c["intermediate_size"],
+        "rope.dimension_count": c["rotary_dim"],
+        "expert_shared_count": c["n_shared_experts"],
+        "expert_weights_scale": c["routed_scaling_factor"],
+        "expert_weights_norm": True,
+        "leading_dense_block_count": c["moe_layer_freq"].count(0),
+        "attention.indexer.head_count": indexer["sparse_num_index_heads"],
+        "attention.indexer.key_length": indexer["sparse_index_dim"],
+        "attention.indexer.top_k": indexer["sparse_topk_blocks"],
+        "attention.indexer.block_size": indexer["sparse_block_size"],
+        "attention.indexer.local_blocks": indexer["sparse_local_block"],
+    }
+
+
+def _m3_published(c: Config, name: str, w: Array) -> Named:
+    for ours, theirs in (("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3")):
+        if ".experts." in name:
+            name = name.replace(f".{ours}.", f".{theirs}.")
+    yield name, np.float32(0.5) * (w - 1) if name.endswith("norm.weight") else w
+
+
+def _m3_change(c: Config, name: str, w: Array) -> Named:
+    name = name.removeprefix("language_model.")
+    name = name.replace("e_score_correction_bias", "e_score_correction.bias")
+    yield name, w + np.float32(1) if name.endswith("norm.weight") else w
+
+
+_M3_MOE = _A + "block_sparse_moe."
+_M3_NAMES = {
+    **{f"{_A}self_attn.index_{x}": f"blk.{{bid}}.indexer.{x}" for x in ("q_proj", "k_proj", "q_norm", "k_norm")},
+    **{f"{_A}mlp.{x}_proj": f"blk.{{bid}}.ffn_{x}" for x in ("gate", "up", "down")},
+    **{f"{_M3_MOE}shared_experts.{x}_proj": f"blk.{{bid}}.ffn_{x}_shexp" for x in ("gate", "up", "down")},
+}
 _ATTENTION = _A + "attention."
 _LING_NAMES = {
     "model.word_embeddings": "token_embd",
@@ -244,6 +306,7 @@ _LING_NAMES = {
     **{f"{_A}mlp.shared_experts.{x}_proj": f"blk.{{bid}}.ffn_{x}_shexp" for x in ("gate", "up", "down")},
 }
 CASES: dict[str, Case] = {
+    "minimax_m3": Case("minimax-m3", _M3, _m3_keys, _m3_change, names=_M3_NAMES, hugging_face=_m3_published),
     "bailingmoe3": Case(
         "bailingmoe3", _LING, _ling_keys, _ling_change, names=_LING_NAMES, hugging_face=_ling_published
     ),

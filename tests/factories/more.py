@@ -161,6 +161,7 @@ _SAME_NAMES = {
         "muse-glimmer": "gemma3",
         "laguna": "exaone-moe",
         "bailingmoe3": "exaone-moe",
+        "minimax-m3": "minimax-m2",
     },
 }
 

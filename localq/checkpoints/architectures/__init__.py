@@ -85,7 +85,7 @@ _DASHED = {
             "glm-dsa",
             "exaone-moe",
         ),
-        *("falcon-h1", "kimi-linear", "muse-glimmer"),
+        *("falcon-h1", "kimi-linear", "muse-glimmer", "minimax-m3"),
     )
 }
 
