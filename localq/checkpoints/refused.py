@@ -18,7 +18,6 @@ _METHODS = {
     "bitblas": "BitBLAS stores weights in an order compiled for one GPU",
     "higgs": "HIGGS stores weights in FLUTE's order of CUDA tiles, which only its own kernel undoes",
     "flute": "FLUTE stores weights in an order of CUDA tiles tuned for one GPU, which only its own kernel undoes",
-    "spqr": "SpQR keeps its outliers in the order of its CUDA kernel's tiles, and no package unpacks it elsewhere",
     "sinq": "SINQ divides the inputs by a second scale, in an order of arrays that has changed between its versions",
     "quark": "Quark's own export names its packings by schemes localq does not know",
     "qtip": "QTIP's trellis codes lie in the order of its CUDA kernel's tiles",
