@@ -7,8 +7,8 @@ float16 (a, b, c, d); every byte is there twice. In half precision, each step ro
     scale = a * (s - c)        zero = b * (z - d)        weight = scale * (code - zero)
 
 `col_vals` int32 has the outliers, the column in the low and a float16 in the high half; `row_offsets` int32 says where
-each row's begin (`[out + 1]`), or where each tile row's do (`[out / 16 + 1]`; outlier j is then in its row j % 16). They
-are added in float32, the sum is rounded to float16. `in_perm` int32 `[in / 2]`, two uint16 each: stored column i
+each row's begin (`[out + 1]`), or where each tile row's do (`[out / 16 + 1]`; outlier j is then in its row j % 16).
+They are added in float32, the sum is rounded to float16. `in_perm` int32 `[in / 2]`, two uint16 each: stored column i
 multiplies input in_perm[i]. Source (Apache 2.0): spqr_quant 0.2.0, inference.py, inference_kernels/spqr_cuda.cpp.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
-from localq.formats.base import Array, Format, Match, PackedTensor, Part
+from localq.formats.base import Array, Match, PackedTensor, Part
 from localq.formats.reselect import RowDecoder
 
 Floats = NDArray[np.float32]
@@ -51,7 +51,7 @@ class SpQR(
     def layout(cls, shape: tuple[int, ...]) -> dict[str, Part]:
         if len(shape) != 2 or shape[1] % 2 or shape[1] > 1 << 15:
             raise CheckpointError(
-                f"A matrix of shape {shape} is none of spqr's: an even row of 32768 or less expected."
+                f"A row of {shape[-1:]} weights ({shape}) is none of spqr's: 2, 4, ... 32768 expected."
             )
         tiles = -(-shape[0] // _TILE) * -(-shape[1] // _TILE)
         return {
@@ -108,8 +108,8 @@ class SpQR(
             raise CheckpointError(f"in_perm of an spqr tensor of shape {t.shape} is no order of its {width} inputs.")
         if ends[0] != 0 or ends[-1] != total or (np.diff(ends.astype(np.int64)) < 0).any():
             raise CheckpointError(
-                f"row_offsets of an spqr tensor of shape {t.shape} go from {ends[0]} to {ends[-1]}; an ascent from 0 to "
-                f"its {total} outliers was expected."
+                f"row_offsets of an spqr tensor of shape {t.shape} go from {ends[0]} to {ends[-1]}; an ascent from 0 "
+                f"to its {total} outliers was expected."
             )
         if len(ends) != t.shape[0] + 1 and (ends % _TILE).any():
             raise CheckpointError(
@@ -150,10 +150,11 @@ class SpQR(
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
         layout = cls.layout(shape)
         words = rng.integers(0, 1 << 54, layout["dense_weights"].shape).reshape(-1, _TILE)
-        second = np.stack([rng.uniform(*b, len(words)) for b in ((0.005, 0.01), (0.5, 1), (-2, 2), (-2, 2))], axis=-1)
+        bounds = ((0.005, 0.01), (0.5, 1.0), (-2.0, 2.0), (-2.0, 2.0))
+        second = np.stack([rng.uniform(low, high, len(words)) for low, high in bounds], axis=-1)
         words |= np.repeat(second.astype(np.float16).view(np.uint8).astype(np.int64), 2, axis=-1) << 54
         each = shape[1] // 100
-        columns = np.concatenate([rng.choice(shape[1], each, replace=False) for _ in range(shape[0])] or [[]])
+        columns = np.concatenate([rng.choice(shape[1], each, replace=False) for _ in range(shape[0])])
         values = rng.standard_normal(len(columns)).astype(np.float16).view(np.uint16)
         order = rng.permutation(shape[1]).astype(np.uint16)
         parts = {
