@@ -9,7 +9,7 @@ Weights are `PackedTensor`s whose parts are usually views of the mapped file: no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import PackedTensor
+from localq.kernels import gradient
 
 NAME = "reference"
 # float32 bytes of one dequantised row block. For a few tokens it stays in a core's cache and under the size at which
@@ -37,14 +38,17 @@ def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> list[Pack
 
 def matmul(x: mx.array, t: PackedTensor) -> mx.array:
     """`x [..., in] @ t [out, in].T -> [..., out]` in x's dtype, computed in float32."""
-    flat = _floats(x).reshape(-1, t.shape[-1])
-    return _array(_times_rows(flat, t).reshape(*x.shape[:-1], t.shape[-2]), x.dtype)
+    return gradient.product(x, lambda v: _matmul(v, t, _times_rows), lambda v: _matmul(v, t, _times_columns))
 
 
 def transposed(x: mx.array, t: PackedTensor) -> mx.array:
     """`x [..., out] @ t [out, in] -> [..., in]` in x's dtype, computed in float32."""
-    flat = _floats(x).reshape(-1, t.shape[-2])
-    return _array(_times_columns(flat, t).reshape(*x.shape[:-1], t.shape[-1]), x.dtype)
+    return gradient.product(x, lambda v: _matmul(v, t, _times_columns), lambda v: _matmul(v, t, _times_rows))
+
+
+def _matmul(x: mx.array, t: PackedTensor, times: Callable[[Floats, PackedTensor], Floats]) -> mx.array:
+    y = times(_floats(x).reshape(-1, x.shape[-1]), t)
+    return _array(y.reshape(*x.shape[:-1], y.shape[-1]), x.dtype)
 
 
 def embedding(ids: mx.array, t: PackedTensor, dtype: mx.Dtype) -> mx.array:
@@ -62,6 +66,14 @@ def gather(
     Without `transpose` as stored: `[*batch, m, out] -> [*indices.shape, m, in]`.
     `x`'s batch axes broadcast against `indices`. Experts nobody chose are not decoded, and one lives at a time.
     """
+    return gradient.product(
+        x,
+        lambda v: _gather(v, experts, indices, transpose),
+        lambda v: _gather(v, experts, indices, not transpose),
+    )
+
+
+def _gather(x: mx.array, experts: Sequence[PackedTensor], indices: mx.array, transpose: bool) -> mx.array:
     batch = np.broadcast_shapes(x.shape[:-2], indices.shape)
     chosen = np.broadcast_to(np.asarray(indices), batch).reshape(-1)
     rows, width = x.shape[-2:]
@@ -77,6 +89,10 @@ def gather(
 
 def multi(x: mx.array, heads: Sequence[PackedTensor], transpose: bool) -> mx.array:
     """Per head: `x [..., heads, m, k]` times its `[out, in]`, transposed (`k = in`) or as stored (`k = out`)."""
+    return gradient.product(x, lambda v: _multi(v, heads, transpose), lambda v: _multi(v, heads, not transpose))
+
+
+def _multi(x: mx.array, heads: Sequence[PackedTensor], transpose: bool) -> mx.array:
     values = _floats(x)
     times = _times_rows if transpose else _times_columns
     columns = heads[0].shape[-2 if transpose else -1]

@@ -28,7 +28,7 @@ import numpy as np
 
 from localq.errors import LocalqError, UsageError
 from localq.formats.base import Exactness, Format, PackedTensor
-from localq.kernels import native, own, reference
+from localq.kernels import gradient, native, own, reference
 
 OPS = ("matmul", "transposed", "embedding", "gather", "multi")
 _IMPLEMENTATIONS: dict[str, tuple[ModuleType, ...]] = {  # the choice, then what is tried where it does not serve
@@ -123,15 +123,19 @@ class Placed:
         """How it is computed, for the load report."""
         return _ways(self.handle)
 
-    def matmul(self, x: mx.array) -> mx.array:
-        """`x [..., in] -> [..., out]`, in x's dtype."""
+    def matmul(self, x: mx.array, training: bool = False) -> mx.array:
+        """`x [..., in] -> [..., out]`, in x's dtype; with a derivative by `x` where `training`."""
+        if training and self.kernel is own:
+            return gradient.product(x, self.matmul, self.transposed)
         if self.many is not None and x.size > CPU_TOKENS * x.shape[-1]:
             return native.matmul(x, self.handle, self.many)
         y: mx.array = self.kernel.matmul(x, self.handle)
         return y
 
-    def transposed(self, x: mx.array) -> mx.array:
-        """`x [..., out] -> [..., in]`, in x's dtype."""
+    def transposed(self, x: mx.array, training: bool = False) -> mx.array:
+        """`x [..., out] -> [..., in]`, in x's dtype; with a derivative by `x` where `training`."""
+        if training and self.kernel is own:
+            return gradient.product(x, self.transposed, self.matmul)
         if self.many is not None and x.size > CPU_TOKENS * x.shape[-1]:
             return native.transposed(x, self.handle, self.many)
         y: mx.array = self.kernel.transposed(x, self.handle)
@@ -159,18 +163,32 @@ class PlacedStack:
         """How it is computed, for the load report."""
         return _ways(self.handle)
 
-    def gather(self, x: mx.array, indices: mx.array, in_order: bool, transpose: bool = True) -> mx.array:
+    def gather(
+        self, x: mx.array, indices: mx.array, in_order: bool, transpose: bool = True, training: bool = False
+    ) -> mx.array:
         """Each `x [*batch, m, in]` times the matrix its index names, transposed -> `[*indices.shape, m, out]`.
 
         Without `transpose` times the matrix as stored: `[*batch, m, out] -> [*indices.shape, m, in]`.
+        With a derivative by `x` where `training`.
         """
+        if training and self.kernel is own:
+            return gradient.product(
+                x,
+                lambda v: self.gather(v, indices, in_order, transpose),
+                lambda v: self.gather(v, indices, in_order, not transpose),
+            )
         if self.many is not None and indices.size * x.shape[-2] > CPU_TOKENS * len(self.many):
             return native.gather(x, self.handle, indices, in_order, transpose, self.many)
         y: mx.array = self.kernel.gather(x, self.handle, indices, in_order, transpose)
         return y
 
-    def multi(self, x: mx.array, transpose: bool) -> mx.array:
-        """`x [..., n, m, in]` times each matrix transposed, or `[..., n, m, out]` times each as stored."""
+    def multi(self, x: mx.array, transpose: bool, training: bool = False) -> mx.array:
+        """`x [..., n, m, in]` times each matrix transposed, or `[..., n, m, out]` times each as stored.
+
+        With a derivative by `x` where `training`.
+        """
+        if training and self.kernel is own:
+            return gradient.product(x, lambda v: self.multi(v, transpose), lambda v: self.multi(v, not transpose))
         if self.many is not None and x.size > CPU_TOKENS * x.shape[-1] * len(self.many):
             return native.multi(x, self.handle, transpose, self.many)
         y: mx.array = self.kernel.multi(x, self.handle, transpose)

@@ -48,10 +48,10 @@ class _Rows:
         self.nbytes = sum(p.nbytes for p in self.placed)
         self.formats = "+".join(dict.fromkeys(p.format for p in self.placed))
 
-    def matmul(self, x: mx.array) -> mx.array:
+    def matmul(self, x: mx.array, training: bool) -> mx.array:
         if len(self.placed) == 1:
-            return self.placed[0].matmul(x)
-        return mx.concatenate([p.matmul(x) for p in self.placed], axis=-1)
+            return self.placed[0].matmul(x, training)
+        return mx.concatenate([p.matmul(x, training) for p in self.placed], axis=-1)
 
 
 class PackedLinear(_Layer):
@@ -88,7 +88,7 @@ class PackedLinear(_Layer):
     def __call__(self, x: mx.array) -> mx.array:
         if self.is_head and not _HEADS.get():
             return mx.zeros((*x.shape[:-1], self.rows.shape[int(self.swapped)]), x.dtype)
-        y = self.rows.placed[0].transposed(x) if self.swapped else self.rows.matmul(x)
+        y = self.rows.placed[0].transposed(x, self.training) if self.swapped else self.rows.matmul(x, self.training)
         return y + self["bias"] if "bias" in self else y
 
 
@@ -116,7 +116,7 @@ class PackedEmbedding(_Layer):
         """`x [..., dims] -> [..., vocabulary]`: the table as the matrix of an output head."""
         if not _HEADS.get():
             return mx.zeros((*x.shape[:-1], self.table.shape[0]), x.dtype)
-        return self.table.matmul(x)
+        return self.table.matmul(x, self.training)
 
 
 class PackedSwitchLinear(_Layer):
@@ -163,7 +163,7 @@ class PackedSwitchLinear(_Layer):
         return self.experts.shape[0]
 
     def __call__(self, x: mx.array, indices: mx.array, sorted_indices: bool = False) -> mx.array:
-        y = self.experts.gather(x, indices, sorted_indices, transpose=not self.swapped)
+        y = self.experts.gather(x, indices, sorted_indices, not self.swapped, self.training)
         return y + mx.expand_dims(self["bias"][indices], -2) if "bias" in self else y
 
 
@@ -188,4 +188,4 @@ class PackedMultiLinear(_Layer):
         return f"heads={self.heads.shape}, swapped={self.swapped}, format={self.heads.format}"
 
     def __call__(self, x: mx.array, transpose: bool = True) -> mx.array:
-        return self.heads.multi(x, transpose != self.swapped)
+        return self.heads.multi(x, transpose != self.swapped, self.training)
