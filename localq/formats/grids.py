@@ -39,6 +39,12 @@ def grid(name: str) -> NDArray[np.int8]:
 
 
 @cache
+def codes(name: str) -> Array:
+    """The codebook with each vector's codes (2 or 4 bits a weight, the first lowest) as a uint16."""
+    return np.frombuffer(base64.b64decode(_PACKED[name]), "<u2")
+
+
+@cache
 def words(name: str) -> Array:
     """The codebook with each vector of int8 as one machine word, so that looking it up is one load."""
     table = grid(name)

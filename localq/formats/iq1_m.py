@@ -23,6 +23,7 @@ class IQ1_M(
     group_size=16,
     symmetric=False,
     scale="3-bit per 16 x fp16 per 256, sign of shift per 8, codebook of 8",
+    kernel="iq1_m",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

@@ -31,6 +31,7 @@ class IQ1_S(
     group_size=32,
     symmetric=False,
     scale="3-bit scale and sign of shift per 32 x fp16 per 256, codebook of 8",
+    kernel="iq1_s",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

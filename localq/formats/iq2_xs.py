@@ -16,7 +16,13 @@ from localq.formats.grids import even_signs, half_step_scales, look_up, words
 
 
 class IQ2_XS(
-    GGMLFormat, name="iq2_xs", bits=2, group_size=16, symmetric=True, scale="4-bit per 16 x fp16 per 256, codebook of 8"
+    GGMLFormat,
+    name="iq2_xs",
+    bits=2,
+    group_size=16,
+    symmetric=True,
+    scale="4-bit per 16 x fp16 per 256, codebook of 8",
+    kernel="iq2_xs",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

@@ -22,6 +22,7 @@ class IQ2_XXS(
     group_size=32,
     symmetric=True,
     scale="4-bit per 32 x fp16 per 256, codebook of 8",
+    kernel="iq2_xxs",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

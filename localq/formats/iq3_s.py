@@ -16,7 +16,13 @@ from localq.formats.grids import look_up, signs, words
 
 
 class IQ3_S(
-    GGMLFormat, name="iq3_s", bits=3, group_size=32, symmetric=True, scale="4-bit per 32 x fp16 per 256, codebook of 4"
+    GGMLFormat,
+    name="iq3_s",
+    bits=3,
+    group_size=32,
+    symmetric=True,
+    scale="4-bit per 32 x fp16 per 256, codebook of 4",
+    kernel="iq3_s",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

@@ -22,6 +22,7 @@ class IQ3_XXS(
     group_size=32,
     symmetric=True,
     scale="4-bit per 32 x fp16 per 256, codebook of 4",
+    kernel="iq3_xxs",
 ):
     @classmethod
     def decode(cls, blocks: Array, out: NDArray[np.float32]) -> None:

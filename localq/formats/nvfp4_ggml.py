@@ -36,6 +36,7 @@ class NVFP4_GGML(
     group_size=16,
     symmetric=True,
     scale="UE4M3 per 16 x float32 per matrix",
+    kernel="nvfp4_ggml",
     same_size=True,
 ):
     @classmethod

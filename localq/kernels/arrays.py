@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from localq.formats import grids
 from localq.formats.base import GGMLFormat, PackedTensor
 from localq_metal import source
 
@@ -30,8 +31,23 @@ class Inputs:
     constants: Mapping[str, int] = field(default_factory=dict)
 
 
-TABLES: dict[str, Mapping[str, Callable[[], Array]]] = {}  # stem -> member -> the table
-LAYOUTS: dict[str, Callable[[PackedTensor], Inputs | None]] = {}  # stem -> arrays, None where the struct has no place
+def _grid(name: str, dtype: type[np.generic]) -> Mapping[str, Callable[[], Array]]:
+    words = grids.codes if dtype is np.uint16 else grids.words
+    return {"grid": lambda: words(name).view(dtype)}
+
+
+def _scale_of_rows(t: PackedTensor) -> Inputs:
+    """The second scale of nvfp4, one for every row, so that rows counted through a stack find theirs."""
+    return Inputs("nvfp4_ggml", {"w": t.parts["weight"], "scale": np.repeat(t.parts["scale"], t.shape[-2])})
+
+
+TABLES: dict[str, Mapping[str, Callable[[], Array]]] = {  # stem -> member -> the table
+    **{stem: _grid(stem.replace("_", ""), np.uint32) for stem in ("iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s")},
+    **dict.fromkeys(("iq1_s", "iq1_m"), _grid("iq1s", np.uint16)),
+}
+LAYOUTS: dict[str, Callable[[PackedTensor], Inputs | None]] = {  # stem -> arrays, None where the struct has no place
+    "nvfp4_ggml": _scale_of_rows,
+}
 
 
 def inputs(t: PackedTensor) -> Inputs | None:

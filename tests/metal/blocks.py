@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
@@ -34,6 +35,12 @@ def with_scale(stem: str, shape: tuple[int, int], scale: float) -> PackedTensor:
     if stem == "mxfp4_ggml":
         blocks[:, 0] = 127 + np.floor(np.log2(abs(scale or 1)))
         blocks[:, 1:] *= np.uint8(scale != 0)
+    elif stem == "nvfp4_ggml":
+        blocks[:, :4] = np.array(min(abs(scale), 448), ml_dtypes.float8_e4m3fn).view(np.uint8)
+    elif stem == "iq1_m":
+        d = np.array(scale, np.float16).view(np.uint16) >> np.array([0, 4, 8, 12], np.uint16)
+        words = blocks[:, 48:].view(np.uint16)
+        words[:] = (words & 0x0FFF) | (d << 12)
     else:
         for at in HALF_AT[stem]:
             blocks[:, at : at + 2] = np.array([scale], np.float16).view(np.uint8)
@@ -59,7 +66,8 @@ def oracle(t: PackedTensor) -> np.ndarray:
             if not ggml.available():
                 pytest.skip("needs llama-cpp-python (extra `llama`): gguf-py does not decode this type")
             return ggml.dequantize(t.parts["weight"], name).reshape(t.shape)
-        return dequantize(t.parts["weight"], GGMLQuantizationType[name.upper()]).reshape(t.shape)
+        w: np.ndarray = dequantize(t.parts["weight"], GGMLQuantizationType[name.upper()]).reshape(t.shape)
+        return w * t.parts["scale"] if "scale" in t.parts else w  # nvfp4's second one; gguf-py leaves it to others
 
 
 def packed(*tensors: PackedTensor) -> Packed:

@@ -53,7 +53,7 @@ class Mode:
     fma: bool = False
     flush: bool = False  # subnormal floats are zero
     checked: bool = False
-    offset: int = 0  # bytes from a 256-byte boundary at which inputs lie
+    offset: int = 0  # bytes from a 256-byte boundary at which inputs of bytes lie
 
 
 FAST = Mode("fast")
@@ -146,7 +146,10 @@ class Kernel:
         inputs = call["inputs"]
         cpp, parameters = translate(self.text(call))
         library = self.harness.library(cpp, self.mode)
-        stored = {n: _bytes(a, self.mode.offset) for n, a in zip(self.made["input_names"], inputs, strict=True)}
+        stored = {
+            n: _bytes(a, self.mode.offset if a.dtype == mx.uint8 else 0)
+            for n, a in zip(self.made["input_names"], inputs, strict=True)
+        }
         dtypes = dict(zip(self.made["output_names"], call["output_dtypes"], strict=True))
         shapes = dict(zip(self.made["output_names"], call["output_shapes"], strict=True))
         for name, dtype in dtypes.items():

@@ -1,4 +1,4 @@
-// tq1_0: qs[48], qh[4], fp16 d. A byte is a fraction of 256 in base three: its digit n is 3 * (byte * 3^n mod 256) / 256.
+// tq1_0: qs[48], qh[4], fp16 d. A byte is a fraction of 256 in base three: digit n is 3 * (byte * 3^n mod 256) / 256.
 // Loads of 2 bytes: 54 is no multiple of 4.
 constant uint8_t lq_powers[16] = {1, 1, 3, 3, 9, 9, 27, 27, 81, 81, 1, 3, 9, 27, 81, 1};
 

@@ -1,0 +1,25 @@
+// iq2_s: fp16 d, low 8 bits of 32 grid numbers, 32 bytes of signs, high 2 bits of the numbers, 8 bytes of 4-bit scales.
+// Loads of 2 bytes: 82 is no multiple of 4. `grid`: two words of 4 bytes a vector.
+struct Format {
+  enum { WEIGHTS = 256, BYTES = 82, ALIGN = 2 };
+  const device uint8_t* w;
+  const device uint* grid;
+  uint rows, columns;
+
+  // 16 weights, number `chunk` of the block: one scale's worth, two vectors of 8.
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device uint8_t* block = w + (row * (columns / WEIGHTS) + c / (WEIGHTS / 16)) * BYTES;
+    const uint chunk = c % (WEIGHTS / 16);
+    const uint low = ((const device ushort*)(block + 2))[chunk], signs = ((const device ushort*)(block + 34))[chunk];
+    const uint high = uint(block[66 + (chunk >> 1)]) >> (4 * (chunk & 1));
+    const uint scale = (uint(block[74 + (chunk >> 1)]) >> (4 * (chunk & 1))) & 15;
+    const float d = float(*(const device half*)block) * (float(scale) + 0.5f) * 0.25f;
+    for (uint v = 0; v < 2; v++) {
+      const device uint* vector = grid + 2 * (((low >> (8 * v)) & 255) | (((high >> (2 * v)) & 3) << 8));
+      for (uint k = 0; k < 8; k++) {
+        const float weight = d * float((vector[k >> 2] >> (8 * (k & 3))) & 255);
+        out[8 * v + k] = signs & (1u << (8 * v + k)) ? -weight : weight;
+      }
+    }
+  }
+};

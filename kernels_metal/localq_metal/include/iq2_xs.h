@@ -1,0 +1,27 @@
+// iq2_xs: fp16 d, 32 words of a 9-bit grid number and 7 sign bits, the eighth making their number even, 8 bytes of
+// 4-bit scales. Loads of 2 bytes: 74 is no multiple of 4. `grid`: two words of 4 bytes a vector.
+struct Format {
+  enum { WEIGHTS = 256, BYTES = 74, ALIGN = 2 };
+  const device uint8_t* w;
+  const device uint* grid;
+  uint rows, columns;
+
+  // 16 weights, number `chunk` of the block: one scale's worth, two vectors of 8.
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device uint8_t* block = w + (row * (columns / WEIGHTS) + c / (WEIGHTS / 16)) * BYTES;
+    const uint chunk = c % (WEIGHTS / 16);
+    const device ushort* q = (const device ushort*)(block + 2 + 4 * chunk);
+    const uint scale = (uint(block[66 + (chunk >> 1)]) >> (4 * (chunk & 1))) & 15;
+    const float d = float(*(const device half*)block) * (float(scale) + 0.5f) * 0.25f;
+    for (uint v = 0; v < 2; v++) {
+      const uint code = q[v];
+      uint signs = code >> 9;
+      signs |= ((0x6996u >> ((signs ^ (signs >> 4)) & 15)) & 1) << 7;
+      const device uint* vector = grid + 2 * (code & 511);
+      for (uint k = 0; k < 8; k++) {
+        const float weight = d * float((vector[k >> 2] >> (8 * (k & 3))) & 255);
+        out[8 * v + k] = signs & (1u << k) ? -weight : weight;
+      }
+    }
+  }
+};

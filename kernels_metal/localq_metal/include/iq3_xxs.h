@@ -1,0 +1,28 @@
+// iq3_xxs: fp16 d, 64 grid numbers (bytes), 8 words of 4 * 7 sign bits, the eighth making their number even, and a
+// 4-bit scale. Loads of 2 bytes: 98 is no multiple of 4. `grid`: a word of 4 bytes a vector.
+struct Format {
+  enum { WEIGHTS = 256, BYTES = 98, ALIGN = 2 };
+  const device uint8_t* w;
+  const device uint* grid;
+  uint rows, columns;
+
+  // 16 weights, number `chunk` of the block: four vectors of 4.
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device uint8_t* block = w + (row * (columns / WEIGHTS) + c / (WEIGHTS / 16)) * BYTES;
+    const uint chunk = c % (WEIGHTS / 16);
+    const device ushort* q = (const device ushort*)(block + 2 + 4 * chunk);
+    const device ushort* word = (const device ushort*)(block + 66 + 4 * (chunk >> 1));
+    const uint upper = uint(word[0]) | (uint(word[1]) << 16);
+    const float d = float(*(const device half*)block) * (float(upper >> 28) + 0.5f) * 0.5f;
+    for (uint v = 0; v < 2; v++) {
+      const uint numbers = q[v];
+      uint signs = (upper >> (14 * (chunk & 1) + 7 * v)) & 127;
+      signs |= ((0x6996u >> ((signs ^ (signs >> 4)) & 15)) & 1) << 7;
+      for (uint k = 0; k < 8; k++) {
+        const uint vector = grid[(numbers >> (8 * (k >> 2))) & 255];
+        const float weight = d * float((vector >> (8 * (k & 3))) & 255);
+        out[8 * v + k] = signs & (1u << k) ? -weight : weight;
+      }
+    }
+  }
+};
