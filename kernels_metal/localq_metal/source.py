@@ -1,7 +1,9 @@
 """The text of a kernel: one body (`NAME.metal`) after one format's decode struct (`include/STEM.h`).
 
 A struct holds its arrays and decodes 16 weights of a row, which is all a body knows of it: `f`, made of the kernel's
-inputs before the body begins. MLX hashes the text on every call: it stays under `LIMIT` bytes.
+inputs before the body begins. A struct of a family (any number of bits, any group) names its numbers and dtypes in a
+line `// constants: BITS, GROUP, S`; they come before it, as an enum and as typedefs. MLX hashes the text on every call:
+it stays under `LIMIT` bytes.
 
 Rules for both, so that the same text serves Metal, CUDA and the executor of tests/metal: ids by their Metal names;
 `constant` and `threadgroup` only on declarations; float literals end in `f`; sums in float; no simdgroup function under
@@ -31,6 +33,7 @@ PARAMETERS = {  # body -> its inputs after those of the struct, and its outputs
 }
 Factory = Callable[..., Callable[..., list[mx.array]]]  # `mx.fast.metal_kernel`, or what has its signature
 _MEMBER = re.compile(r"^  const device (\w+)\* (\w+);", re.M)
+Values = tuple[tuple[str, int | str], ...]  # constants of a family's struct: numbers, or names of dtypes
 _CONSTANTS = re.compile(r"^// constants: ([\w, ]+)$", re.M)
 DTYPES = {
     "uint8_t": mx.uint8, "int8_t": mx.int8, "ushort": mx.uint16, "uint": mx.uint32, "uint64_t": mx.uint64,
@@ -45,7 +48,7 @@ class Packed:
     stem: str
     arrays: tuple[mx.array, ...]  # as `inputs(stem)` lists them, each of one axis
     shape: tuple[int, ...]
-    constants: tuple[tuple[str, int], ...] = ()
+    constants: Values = ()
 
     @property
     def sizes(self) -> list[tuple[str, int]]:
@@ -78,9 +81,10 @@ def stems() -> tuple[str, ...]:
 
 
 @cache
-def inputs(stem: str) -> dict[str, mx.Dtype]:
+def inputs(stem: str, values: Values = ()) -> dict[str, mx.Dtype]:
     """The arrays that the struct holds, in its order: its members that point to device memory, and their dtypes."""
-    return {name: DTYPES[kind] for kind, name in _MEMBER.findall(decoder(stem))}
+    named = dict(values)
+    return {name: DTYPES[str(named.get(kind, kind))] for kind, name in _MEMBER.findall(decoder(stem))}
 
 
 @cache
@@ -91,17 +95,19 @@ def constants(stem: str) -> tuple[str, ...]:
 
 
 @cache
-def build(factory: Factory, name: str, stem: str, values: tuple[tuple[str, int], ...] = ()) -> Callable[..., Any]:
+def build(factory: Factory, name: str, stem: str, values: Values = ()) -> Callable[..., Any]:
     """The kernel `name` for the format `stem`, made by `factory` at the first call; compiled when first evaluated."""
     assert tuple(n for n, _ in values) == constants(stem), (stem, values)
     own, outputs = PARAMETERS[name]
-    told = f"enum {{ {', '.join(f'{n} = {v}' for n, v in values)} }};\n" if values else ""
-    filled = f"  const Format f = {{{', '.join(inputs(stem))}, uint(N), uint(K)}};\n"
+    arrays, numbers = inputs(stem, values), ", ".join(f"{n} = {v}" for n, v in values if isinstance(v, int))
+    told = f"enum {{ {numbers} }};\n" if numbers else ""
+    told += "".join(f"typedef {v} {n};\n" for n, v in values if isinstance(v, str))
+    filled = f"  const Format f = {{{', '.join(arrays)}, uint(N), uint(K)}};\n"
     header, source = told + decoder(stem), filled + body(name)
     assert len(header) + len(source) < LIMIT, (name, stem)
     called = "_".join([name, stem, *(str(v) for _, v in values)])
     return factory(
-        name=f"localq_{called}", input_names=[*inputs(stem), *own], output_names=outputs, source=source, header=header
+        name=f"localq_{called}", input_names=[*arrays, *own], output_names=outputs, source=source, header=header
     )
 
 
