@@ -80,7 +80,13 @@ def _command(*args: str) -> list[str]:
 def test_ctrl_c_ends_at_once_and_leaves_nothing_half_named(hub: Hub, tmp_path: Path) -> None:
     repo = hub.add("acme/Slow", {**SMALL, "model.safetensors": noise(400_000)})
     hub.trouble["*"] = Trouble(delay=0.05, piece=4_000)
-    child = subprocess.Popen(_command("pull", "acme/Slow"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        _command("pull", "acme/Slow"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores Ctrl-C
+    )
     blobs = tmp_path / "hf" / "hub" / "models--acme--Slow" / "blobs"
     part = blobs / f"{repo.etag('model.safetensors')}.incomplete"
     until = time.monotonic() + 30
