@@ -150,6 +150,8 @@ class Kernel:
             n: _bytes(a, self.mode.offset if a.dtype == mx.uint8 else 0)
             for n, a in zip(self.made["input_names"], inputs, strict=True)
         }
+        for name, a in zip(self.made["input_names"], inputs, strict=True):
+            stored[f"{name}_shape"] = np.array(a.shape, np.int32)  # handed over where the text asks for it
         dtypes = dict(zip(self.made["output_names"], call["output_dtypes"], strict=True))
         shapes = dict(zip(self.made["output_names"], call["output_shapes"], strict=True))
         for name, dtype in dtypes.items():

@@ -1,6 +1,6 @@
 // What a translated kernel includes first. Address spaces vanish here: they are not checked.
 #pragma once
-#include "simdgroup.h"
+#include "matrix.h"
 using namespace metal;
 #define device
 #define constant
