@@ -22,11 +22,12 @@ def product(x: mx.array, forward: Product, backward: Product) -> mx.array:
     """
     function = mx.custom_function(forward)
 
-    @function.vjp  # type: ignore[untyped-decorator]  # mlx types it as an object
+    @function.vjp
     def vjp(primal: mx.array, cotangent: mx.array, _output: mx.array) -> mx.array:
         return _summed(backward(cotangent), x.shape).astype(x.dtype)
 
-    y: mx.array = function(x)
+    y = function(x)
+    assert isinstance(y, mx.array)
     return y
 
 
