@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from localq.checkpoints.architectures import Architecture, Name, find
 from localq.checkpoints.architectures._rules import take
+from localq.checkpoints.architectures._widths import projected
 from localq.checkpoints.keys import ModelKeys, plain
 from localq.errors import CheckpointError, UnsupportedError
 
@@ -171,10 +172,11 @@ def _pieces(keys: ModelKeys, entry: Architecture) -> dict[str, Source]:
 def _cuts(keys: ModelKeys, entry: Architecture, name: str, shape: tuple[int, ...]) -> list[tuple[str, int]] | None:
     """Parts of a fused tensor with their rows, in stored order (`fuse_qkv`, `fuse_gate_up_exps`), or None."""
     block, qkv, kind = name.partition(".attn_qkv.")
-    both = "blk.{i}.attn_qkv.weight" in entry.names  # hybrid models: fused in linear attention alone
-    if qkv and "blk.{i}.attn_q.weight" in entry.names and not both:
-        query, key = keys.heads * keys.head_dim, keys.kv_heads * keys.head_dim
-        rows, sizes = _rows(name, shape), {"attn_q": query, "attn_k": key, "attn_v": key}
+    both = "blk.{i}.attn_qkv.weight" in entry.names  # hybrid models: linear attention is published fused
+    if qkv and "blk.{i}.attn_q.weight" in entry.names and not (both and f"{block}.ssm_conv1d.weight" in keys.tensors):
+        query, key, value = projected(keys, block)
+        query *= 2 if both else 1  # the gate of the queries lies beside them
+        rows, sizes = _rows(name, shape), {"attn_q": query, "attn_k": key, "attn_v": value}
     else:
         block, gate_up, kind = name.partition(".ffn_gate_up_exps.")
         if not gate_up or "blk.{i}.ffn_gate_exps.weight" not in entry.names:

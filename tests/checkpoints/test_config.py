@@ -111,7 +111,6 @@ REFUSED = {
     "sigmoid router": ("Qwen3-30B-A3B", {"expert_gating_func": 2}, "qwen3moe.expert_gating_func"),
     "rope type": ("Qwen3-0.6B", {"rope__scaling__type": "dynamic", "rope__scaling__factor": 2.0}, "'dynamic'"),
     "rope twice": ("Llama-3.2-1B", {"rope__scaling__factor": 2.0}, "twice"),
-    "rope dropped": ("gemma-2-2b", {"rope__scaling__factor": 4.0}, "linear, factor 4.0"),
     "yarn factor": (
         "Qwen2.5-7B-YaRN",
         {"rope__scaling__yarn_attn_factor": 0.7},

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.factories import state_space
 from tests.factories.hybrid import decays
 from tests.factories.mla import halves
 from tests.factories.mla import keys as latent_keys
@@ -305,7 +306,26 @@ _LING_NAMES = {
     _A + "mlp.gate.expert_bias": "blk.{bid}.exp_probs_b",
     **{f"{_A}mlp.shared_experts.{x}_proj": f"blk.{{bid}}.ffn_{x}_shexp" for x in ("gate", "up", "down")},
 }
+_HYBRID = state_space.CASES["granitehybrid_moe"]
+
+
+def _granite_keys(c: Config) -> dict[str, Any]:
+    """A hybrid without state-space layers is written as granitemoe."""
+    own = {key: value for key, value in _HYBRID.keys(c).items() if not key.startswith("ssm.")}
+    more = {"attention.head_count_kv": c["num_key_value_heads"], "context_length": c["max_position_embeddings"]}
+    return {**own, **more, "rope.scaling.finetuned": None, "rope.dimension_count": 64}
+
+
 CASES: dict[str, Case] = {
+    "granitemoe_shared": _HYBRID._replace(
+        gguf="granitemoe",
+        keys=_granite_keys,
+        config={
+            **_HYBRID.config,
+            "layer_types": ["attention"] * _HYBRID.config["num_hidden_layers"],
+            "position_embedding_type": "rope",
+        },
+    ),
     "minimax_m3": Case("minimax-m3", _M3, _m3_keys, _m3_change, names=_M3_NAMES, hugging_face=_m3_published),
     "bailingmoe3": Case(
         "bailingmoe3", _LING, _ling_keys, _ling_change, names=_LING_NAMES, hugging_face=_ling_published

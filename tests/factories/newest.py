@@ -260,7 +260,47 @@ def _glimmer_keys(c: Config) -> dict[str, Any]:
     }
 
 
+def _xverse_rows(c: Config, name: str, w: Array) -> Named:
+    """XverseModel._reverse_hf_permute: keys by queries per key, where those are more than one."""
+    heads, groups = c["num_attention_heads"], c["num_key_value_heads"]
+    counts = {"q_proj": heads, "k_proj": heads // groups if groups != heads else heads}
+    module = name.rsplit(".", 2)[-2]
+    yield name, permuted(w, counts[module]) if module in counts else w
+
+
+def _xverse(heads: int, **more: Any) -> Case:
+    config = {"model_type": "xverse", "num_attention_heads": heads, "num_key_value_heads": 2}
+    return Case("xverse", config, lambda c: {"rope.dimension_count": 256 // heads}, _xverse_rows, **more)
+
+
+def _plus_one(c: Config, name: str, w: Array) -> Named:
+    yield name, w + np.float32(1) if name.endswith("norm.weight") else w
+
+
+_GEMMA2: Config = {
+    "model_type": "gemma2",
+    "head_dim": 64,
+    "tie_word_embeddings": True,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+    "query_pre_attn_scalar": 64,
+    "sliding_window": 8,
+    "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+}
 CASES: dict[str, Case] = {
+    "xverse_grouped": _xverse(4),
+    "xverse_grouped_by_four": _xverse(8, llama_cpp=False),  # llama.cpp reads these keys in another order
+    "gemma2_stretched": Case(
+        "gemma2",
+        _GEMMA2,
+        lambda c: {
+            "attn_logit_softcapping": c["attn_logit_softcapping"],
+            "final_logit_softcapping": c["final_logit_softcapping"],
+            "attention.sliding_window": c["sliding_window"],
+        },
+        _plus_one,
+    ),
     "olmo": Case(
         "olmo",
         _OLMO,

@@ -10,7 +10,7 @@ import pytest
 from localq.checkpoints.detect import open_checkpoint
 from localq.errors import UnsupportedError
 from localq.models.loader import load_model
-from tests.factories import build, write_hf
+from tests.factories import build, more, newest, write_hf
 from tests.models.folders import difference, edit_config, packed_logits
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
@@ -21,14 +21,14 @@ def logits(folder: Path) -> Any:
         return packed_logits(load_model(checkpoint)[0])
 
 
-@pytest.mark.parametrize("arch", ["gemma2"])
+@pytest.mark.parametrize("arch", ["plamo", "plamo3"])
 def test_a_rope_scaling_nobody_computes_is_refused(arch: str, tmp_path: Path) -> None:
-    folder = write_hf(build(arch, rope_scaling=YARN), tmp_path)
+    folder = more.write_folder(more.make(arch, newest.CASES[arch], rope_scaling=YARN), tmp_path)
     with pytest.raises(UnsupportedError, match="'yarn', factor 4.0.*computes none"):
         logits(folder)
 
 
-@pytest.mark.parametrize("arch", ["llama", "qwen3", "mixtral", "qwen3_moe"])
+@pytest.mark.parametrize("arch", ["llama", "qwen3", "mixtral", "qwen3_moe", "gemma2"])
 def test_a_rope_scaling_that_is_computed_is_not(arch: str, tmp_path: Path) -> None:
     plain = logits(write_hf(build(arch), tmp_path / "a"))
     assert difference(logits(write_hf(build(arch, rope_scaling=YARN), tmp_path / "b")), plain) > 0.01

@@ -30,7 +30,7 @@ def query_scalar(keys: ModelKeys, largest: int) -> int:
 
 
 def _config(keys: ModelKeys) -> dict[str, Any]:
-    config = decoder(keys, scalings=())
+    config = decoder(keys, scalings=("linear", "yarn"))
     # Left out of a file, these are what llama.cpp takes (src/models/gemma2.cpp, src/llama-hparams.h)
     local = keys.number("rope.freq_base_swa", config["rope_theta"])
     if local != config["rope_theta"] or keys.integer("attention.sliding_window_pattern", 2) != 2:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _config(keys: ModelKeys) -> dict[str, Any]:
-    config = decoder(keys, scalings=(), rms=False, own_head_dim=False)
+    config = decoder(keys, scalings=("linear", "yarn"), rms=False, own_head_dim=False)
     if config["layer_norm_eps"] != 1e-5:  # no OLMo has another; Hugging Face's config has no place for it
         keys.refuse("attention.layer_norm_epsilon")
     return {**config, "clip_qkv": keys.number("attention.clamp_kqv", 0.0) or None, "attention_bias": False}

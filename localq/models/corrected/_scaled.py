@@ -13,8 +13,6 @@ def with_scaling(base: Any) -> tuple[Any, Any]:
 
     The keys the module's own ModelArgs lacks are added with None as default.
     """
-    from mlx_lm.models.rope_utils import initialize_rope
-
     known = {field.name for field in fields(base.ModelArgs)}
 
     @dataclass
@@ -27,11 +25,18 @@ def with_scaling(base: Any) -> tuple[Any, Any]:
     class Model(base.Model):  # type: ignore[misc]
         def __init__(self, args: Any) -> None:
             super().__init__(args)
-            for layer in self.layers if args.rope_scaling else ():
-                rope = layer.self_attn.rope
-                assert type(rope) is RoPE, f"{type(rope)} may already scale"
-                layer.self_attn.rope = initialize_rope(
-                    rope.dims, rope.base, rope.traditional, args.rope_scaling, args.max_position_embeddings
-                )
+            scale_ropes(self.layers, args)
 
     return Model, Args
+
+
+def scale_ropes(layers: Any, args: Any) -> None:
+    """Plain ropes of these layers replaced by what `args.rope_scaling` asks for, if anything."""
+    from mlx_lm.models.rope_utils import initialize_rope
+
+    for layer in layers if args.rope_scaling else ():
+        rope = layer.self_attn.rope
+        assert type(rope) is RoPE, f"{type(rope)} may already scale"
+        layer.self_attn.rope = initialize_rope(
+            rope.dims, rope.base, rope.traditional, args.rope_scaling, args.max_position_embeddings
+        )

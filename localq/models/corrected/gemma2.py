@@ -1,6 +1,7 @@
 """Gemma 2: every other layer, the first included, sees only the last `sliding_window` positions.
 
 mlx-lm gives all layers the full causal mask, which is another model as soon as a text is longer than the window.
+A scaled rope, which it drops, is computed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+
+from localq.models.corrected._scaled import scale_ropes
 
 
 def classes() -> tuple[Any, Any]:
@@ -20,6 +23,8 @@ def classes() -> tuple[Any, Any]:
     class ModelArgs(gemma2.ModelArgs):
         sliding_window: int | None = None
         layer_types: list[str] | None = None
+        rope_scaling: dict[str, Any] | None = None
+        max_position_embeddings: int | None = None
 
     class WindowedGemma(gemma2.GemmaModel):
         args: ModelArgs
@@ -39,6 +44,7 @@ def classes() -> tuple[Any, Any]:
         def __init__(self, args: Any) -> None:
             super().__init__(args)
             self.model = WindowedGemma(args)
+            scale_ropes(self.layers, args)
 
     return Model, ModelArgs
 
