@@ -16,7 +16,6 @@ _METHODS = {
     "eetq": "EETQ stores int8 weights in an order of CUDA tensor-core tiles that only its own kernel undoes",
     "marlin": "Marlin stores weights in the order of its CUDA kernel's tiles",
     "bitblas": "BitBLAS stores weights in an order compiled for one GPU",
-    "higgs": "HIGGS stores weights in FLUTE's order of CUDA tiles, which only its own kernel undoes",
     "flute": "FLUTE stores weights in an order of CUDA tiles tuned for one GPU, which only its own kernel undoes",
     "sinq": "SINQ divides the inputs by a second scale, in an order of arrays that has changed between its versions",
     "quark": "Quark's own export names its packings by schemes localq does not know",

@@ -25,7 +25,6 @@ REFUSED: dict[str, tuple[dict[str, Any] | None, dict[str, np.ndarray], str]] = {
     "awq marlin": ({"quant_method": "awq", "version": "marlin"}, {"qweight": INT, "scales": HALF}, "marlin"),
     "bitblas": ({"quant_method": "gptq", "checkpoint_format": "bitblas"}, {"qweight": INT, "scales": HALF}, "bitblas"),
     "eetq": ({"quant_method": "eetq"}, {"weight": INT.astype(np.int8), "weight_scales": HALF[0]}, "EETQ.*own kernel"),
-    "higgs": ({"quant_method": "higgs"}, {"weight": INT.astype(np.int16), "scales": HALF}, "FLUTE"),
     "2:4 sparse": (
         {"quant_method": "compressed-tensors", "format": "marlin-24"},
         {"weight_packed": INT, "scale_packed": HALF, "meta": INT},
