@@ -42,9 +42,8 @@ def refused_method(quantization: Mapping[str, Any] | None) -> tuple[str, str] | 
     """The same where the config names such a packing."""
     if not quantization:
         return None
-    online = _rotations(quantization.get("transform_config"))
-    if online:
-        return f"the config's transform_config rotates activations at run time ({online}); localq does not.", _OTHER
+    if quantization.get("rotation_config"):
+        return "the config's rotation_config (AutoRound's) rotates activations at run time; localq does not.", _OTHER
     method = str(quantization.get("quant_method", "")).lower()
     if method in _METHODS:
         return f"{_METHODS[method]} (quant_method {method!r}).", _OTHER
@@ -55,23 +54,3 @@ def refused_method(quantization: Mapping[str, Any] | None) -> tuple[str, str] | 
     if quantization.get("is_marlin_format") is True:
         return f"{_METHODS['marlin']} (is_marlin_format).", _OTHER
     return None
-
-
-def _rotations(config: Any) -> str:
-    """Where compressed-tensors' transforms act on activations, in words; "" where all were folded into weights.
-
-    `config_groups` name schemes, whose `apply` lists say `location`: weight_input and weight_output were done when the
-    file was written, every other one is done in each forward pass (compressed_tensors/transform/transform_args.py).
-    """
-    if not config:
-        return ""
-    schemes = config.get("config_groups") if isinstance(config, Mapping) else None
-    if not isinstance(schemes, Mapping):
-        return "not understood"
-    found = set()
-    for scheme in schemes.values():
-        applied = scheme.get("apply") if isinstance(scheme, Mapping) else None
-        for one in applied if isinstance(applied, list) else [None]:
-            place = str(one.get("location"))[:40] if isinstance(one, Mapping) else "not understood"
-            found |= {place} - {"weight_input", "weight_output"}
-    return ", ".join(sorted(found))

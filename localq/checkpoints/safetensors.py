@@ -16,6 +16,7 @@ from localq.checkpoints.methods import Rules, find_rules
 from localq.checkpoints.modules import UNUSED, Module, group, identify, wanted_parts
 from localq.checkpoints.quip_names import quip_settings, unfused
 from localq.checkpoints.refused import refused_arrays, refused_method
+from localq.checkpoints.rotations import Rotations
 from localq.checkpoints.safetensors_header import DTYPES, Stored, read_header
 from localq.checkpoints.shards import beside
 from localq.checkpoints.strict_json import read_object
@@ -62,6 +63,7 @@ class SafetensorsCheckpoint(Checkpoint):
         self.config = self._json("config.json")
         self.architecture = self._architecture()
         self.quantization = self._quantization()
+        self._rotations = self._turned()
         self._modules, self._idle = self._group()
         self.unused = self._idle
         self._known: dict[str, Match] = {}
@@ -137,7 +139,9 @@ class SafetensorsCheckpoint(Checkpoint):
 
     def _group(self) -> tuple[dict[str, Module], dict[str, str]]:
         """The modules without the arrays nobody reads, and those: stored name -> why."""
-        modules, unused = unfused(group(self.stored), self.quantization), {}
+        names = (name for name in self.stored if name not in self._rotations.arrays)
+        modules = unfused(group(names), self.quantization)
+        unused = dict.fromkeys(self._rotations.arrays, "a rotation, done at run time")
         for name, module in list(modules.items()):
             idle = [suffix for suffix in module.parts if suffix in UNUSED]
             if len(module.parts) == 1 and name.rpartition(".")[2] in UNUSED:
@@ -146,6 +150,17 @@ class SafetensorsCheckpoint(Checkpoint):
             for suffix in idle:
                 unused[module.parts.pop(suffix)] = "a scale of activations or of the KV cache"
         return modules, unused
+
+    def _turned(self) -> Rotations:
+        """The rotations the config declares; none where localq cannot do them, which is then said."""
+        tied = bool((self.config or {}).get("tie_word_embeddings", "lm_head.weight" not in self.stored))
+        try:
+            return Rotations(self.quantization, self.stored, tied)
+        except UnsupportedError as error:
+            self._cannot(f"{self.path}: {error}")
+            return Rotations(None, {}, tied)
+        except CheckpointError as error:
+            raise type(error)(f"{self.path}: {error.message}", error.hint) from None
 
     def _rules(self) -> Rules:
         why = refused_method(self.quantization)
@@ -165,8 +180,10 @@ class SafetensorsCheckpoint(Checkpoint):
         arrays = {suffix: self.stored[name] for suffix, name in module.parts.items()}
         nbytes = sum(a.nbytes for a in arrays.values())
         main = next(iter(arrays.values()))
+        turns = {}
         try:
             found = self._identify(module, rules)
+            turns = {} if found is None else self._rotations.of(module.name, found[1])
         except UnsupportedError as error:
             found = None
             self._cannot(f"{self.path}: tensor {shown(module.name)}: {error}")
@@ -177,14 +194,15 @@ class SafetensorsCheckpoint(Checkpoint):
             wanted = wanted_parts(*found) if len(arrays) > 1 else set(arrays)
             idle = {stored for suffix, stored in module.parts.items() if suffix not in wanted}
             self._idle |= dict.fromkeys(idle, f"not needed for {found[0].name} weights")
-            return TensorSpec(module.name, found[0].name, found[1], int(nbytes * found[0].share))
+            form = self._rotations.form(*found, turns) if turns else found[0]
+            return TensorSpec(module.name, form.name, found[1], int(nbytes * found[0].share))
         if len(arrays) == 1 and not module.name.endswith("weight"):
             return TensorSpec(
                 module.name, main.dtype.lower(), main.shape, nbytes
             )  # a table, no matrix to multiply with
         self._cannot(self._stranger(module, arrays))
-        form = self.quant_method or main.dtype.lower()
-        return TensorSpec(module.name, form, max(arrays.values(), key=lambda a: a.nbytes).shape, nbytes)
+        shown_as = self.quant_method or main.dtype.lower()
+        return TensorSpec(module.name, shown_as, max(arrays.values(), key=lambda a: a.nbytes).shape, nbytes)
 
     def _identify(self, module: Module, rules: Rules) -> Match | None:
         """The format of a module and its logical shape; None where no format of localq knows it.
@@ -244,6 +262,7 @@ class SafetensorsCheckpoint(Checkpoint):
         try:
             t = PackedTensor(form, shape, {s: self._array(n) for s, n in module.parts.items() if s in wanted})
             form.check_scales(t)
+            t = self._rotations.attach(t, name, self._array)
         except CheckpointError as error:
             raise CheckpointError(f"{self.path}: tensor {shown(name)}: {error.message}", error.hint) from None
         return t

@@ -110,7 +110,8 @@ class Native:
     `weight` is uint32 `[..., out, in * bits / 32]`, `scales`/`biases` `[..., out, in / group_size]`. What MLX's modes
     have no place for stands beside them, float32: `multiplier`, per matrix (`shape[:-2]`) or per row (`shape[:-1]`),
     and what happens to the input first, `x' = (x * input_scale)[..., input_order]` (both `[in]`, `input_order` int32;
-    matrices alone have them, stacks do not).
+    matrices alone have them, stacks do not). Before and after everything else stand rotations, see formats/rotated.py:
+    a float32 matrix `[h, h]` for every h inputs or outputs, or h alone for Sylvester's Hadamard matrix / sqrt(h).
 
     `exactness` was decided by the repack itself, and `error` is its largest error, in quantisation steps (0 if exact).
     `exact` says: with `scales` and `biases` cast to float32, MLX's float32 decode has the values of `dequantize` (a
@@ -129,6 +130,8 @@ class Native:
     error: float = 0.0
     input_order: Array | None = None
     input_scale: Array | None = None
+    input_rotation: Array | int | None = None
+    output_rotation: Array | int | None = None
 
 
 class Format:

@@ -11,6 +11,7 @@ is done around it: a second scale multiplies the output, a scale or an order of 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,6 +47,8 @@ class NativeWeight:
     multiplier: mx.array | None = None
     input_order: mx.array | None = None
     input_scale: mx.array | None = None
+    input_rotation: mx.array | int | None = None
+    output_rotation: mx.array | int | None = None
     exactness: Exactness = "exact"
     error: float = 0.0
 
@@ -53,7 +56,7 @@ class NativeWeight:
     def arrays(self) -> list[mx.array]:
         """Every array it holds."""
         every = (self.weight, self.scales, self.biases, self.multiplier, self.input_order, self.input_scale)
-        return [a for a in every if a is not None]
+        return [a for a in (*every, self.input_rotation, self.output_rotation) if isinstance(a, mx.array)]
 
     @property
     def per_row(self) -> bool:
@@ -68,7 +71,13 @@ class NativeWeight:
         inputs = (" of scaled inputs" if self.input_scale is not None else "") + (
             " of reordered inputs" if self.input_order is not None else ""
         )
-        return f"{self.mode}{size}{scale}{inputs}"
+        around = " between rotations" if self.rotated else ""
+        return f"{self.mode}{size}{scale}{inputs}{around}"
+
+    @property
+    def rotated(self) -> bool:
+        """Whether activations are turned around the product."""
+        return self.input_rotation is not None or self.output_rotation is not None
 
     def keywords(self) -> dict[str, Any]:
         """What every quantised operation of MLX wants to know besides the arrays."""
@@ -76,6 +85,7 @@ class NativeWeight:
 
     def inputs(self, x: mx.array) -> mx.array:
         """`x [..., in]` as the stored columns want it."""
+        x = turn(x, self.input_rotation)
         if self.input_scale is not None:
             x = (x * self.input_scale).astype(x.dtype)
         return x if self.input_order is None else mx.take(x, self.input_order, axis=-1)
@@ -84,7 +94,8 @@ class NativeWeight:
         """`y [..., stored columns]` in the order and scale of the inputs: what `inputs` does, from the other side."""
         if self.input_order is not None:
             y = mx.take(y, mx.argsort(self.input_order), axis=-1)
-        return y if self.input_scale is None else y * self.input_scale
+        y = y if self.input_scale is None else y * self.input_scale
+        return turn(y, self.input_rotation, back=True)
 
 
 def holds(t: PackedTensor) -> bool:
@@ -117,7 +128,8 @@ def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> NativeWei
         if one is None or one.input_order is not None or one.input_scale is not None:
             return None
         each.append(one)
-    if len({(w.mode, w.bits, w.group_size) for w in each}) != 1:
+    turns = {(_key(w.input_rotation), _key(w.output_rotation)) for w in each}
+    if len({(w.mode, w.bits, w.group_size) for w in each}) != 1 or len(turns) != 1:
         return None
     first = each[0]
     stack = replace(
@@ -133,6 +145,40 @@ def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> NativeWei
     return stack
 
 
+def turn(x: mx.array, rotation: mx.array | int | None, back: bool = False) -> mx.array:
+    """Every h values of the last axis times a rotation `[h, h]`, or its transpose; in float32, returned as x is.
+
+    h alone is Sylvester's Hadamard matrix / sqrt(h), its own transpose.
+    """
+    if rotation is None:
+        return x
+    size = rotation if isinstance(rotation, int) else rotation.shape[0]
+    blocks = x.astype(mx.float32).reshape(*x.shape[:-1], -1, size)
+    if isinstance(rotation, int):
+        y = mx.hadamard_transform(blocks)  # scaled by 1 / sqrt(h)
+    else:
+        y = blocks @ (rotation.T if back else rotation)
+    return y.reshape(x.shape).astype(x.dtype)
+
+
+_TURNS: dict[int, tuple[weakref.ref[Array], mx.array]] = {}  # of many layers one matrix: id of numpy's -> MLX's
+
+
+def _rotation(given: Array | int | None) -> mx.array | int | None:
+    if given is None or isinstance(given, int):
+        return given
+    key = id(given)
+    found = _TURNS.get(key)
+    if found is None or found[0]() is not given:
+        found = weakref.ref(given, lambda _: _TURNS.pop(key, None)), mx.array(given)
+        _TURNS[key] = found
+    return found[1]
+
+
+def _key(rotation: mx.array | int | None) -> int | None:
+    return id(rotation) if isinstance(rotation, mx.array) else rotation
+
+
 def _stacked(multipliers: list[mx.array | None]) -> mx.array | None:
     """Multipliers of matrices as one of their stack; where some are per row, all become so."""
     given = [m for m in multipliers if m is not None]
@@ -146,11 +192,12 @@ def matmul(x: mx.array, w: NativeWeight, many: PackedTensor | None = None) -> mx
     """`x [..., in] @ w [out, in].T -> [..., out]` in x's dtype."""
     inputs = w.inputs(x)
     y = _product(inputs, w, transpose=True) if many is None else reference.matmul(inputs, many)
-    return _scaled(y, w.multiplier, x.dtype)
+    return turn(_scaled(y, w.multiplier, x.dtype), w.output_rotation)
 
 
 def transposed(x: mx.array, w: NativeWeight, many: PackedTensor | None = None) -> mx.array:
     """`x [..., out] @ w [out, in] -> [..., in]` in x's dtype."""
+    x = turn(x, w.output_rotation, back=True)
     inputs = _scaled(x, w.multiplier, x.dtype) if w.per_row else x
     y = _product(inputs, w, transpose=False) if many is None else reference.transposed(inputs, many)
     return _scaled(w.columns(y), None if w.per_row else w.multiplier, x.dtype)
@@ -159,9 +206,11 @@ def transposed(x: mx.array, w: NativeWeight, many: PackedTensor | None = None) -
 def multi(x: mx.array, w: NativeWeight, transpose: bool, many: Sequence[PackedTensor] | None = None) -> mx.array:
     """Per head: `x [..., heads, m, k]` times `w [heads, out, in]`, transposed or as stored."""
     m = None if w.multiplier is None else w.multiplier[:, None] if w.per_row else w.multiplier[:, None, None]
+    x = turn(x, w.input_rotation) if transpose else turn(x, w.output_rotation, back=True)
     inputs = _scaled(x, m, x.dtype) if w.per_row and not transpose else x
     y = _product(inputs, w, transpose) if many is None else reference.multi(inputs, many, transpose)
-    return _scaled(y, None if inputs is not x else m, x.dtype)
+    y = _scaled(y, None if inputs is not x else m, x.dtype)
+    return turn(y, w.output_rotation) if transpose else turn(y, w.input_rotation, back=True)
 
 
 def embedding(ids: mx.array, w: NativeWeight, dtype: mx.Dtype) -> mx.array:
@@ -169,6 +218,12 @@ def embedding(ids: mx.array, w: NativeWeight, dtype: mx.Dtype) -> mx.array:
     if w.mode == "dense":
         return w.weight[ids].astype(dtype)
     assert w.scales is not None
+    if w.output_rotation is not None:  # a row is made of all rows of its block
+        size = w.output_rotation if isinstance(w.output_rotation, int) else w.output_rotation.shape[0]
+        near = (ids // size * size)[..., None] + mx.arange(size)
+        block = embedding(near, replace(w, output_rotation=None), mx.float32).swapaxes(-1, -2)
+        found = turn(block, w.output_rotation).swapaxes(-1, -2)
+        return mx.take_along_axis(found, (ids % size)[..., None, None], axis=-2)[..., 0, :].astype(dtype)
     kind = _row_dtype(w, dtype)
     scales = w.scales[ids] if w.biases is None else w.scales[ids].astype(kind)  # MLX computes in the scales' dtype
     biases = None if w.biases is None else w.biases[ids].astype(kind)
@@ -193,6 +248,7 @@ def gather(
     dtype = x.dtype
     if m is not None:
         m = m[..., None, :] if w.per_row else m[..., None, None]
+    x = turn(x, w.input_rotation) if transpose else turn(x, w.output_rotation, back=True)
     if w.per_row and not transpose:
         x, m = _scaled(x, m, dtype), None
     if many is not None:
@@ -212,7 +268,8 @@ def gather(
             sorted_indices=in_order,
             **w.keywords(),
         )
-    return _scaled(y, m, dtype)
+    y = _scaled(y, m, dtype)
+    return turn(y, w.output_rotation) if transpose else turn(y, w.input_rotation, back=True)
 
 
 def _product(x: mx.array, w: NativeWeight, transpose: bool) -> mx.array:
@@ -250,6 +307,8 @@ def _quantised(t: PackedTensor, dtype: mx.Dtype) -> NativeWeight | None:
         _optional(native.multiplier, np.float32),
         _optional(native.input_order, np.int32),
         _optional(native.input_scale, np.float32),
+        _rotation(native.input_rotation),
+        _rotation(native.output_rotation),
         native.exactness,
         native.error,
     )

@@ -191,9 +191,10 @@ def test_quip_is_refused_by_name(tmp_path: Path, arrays: tuple[str, ...]) -> Non
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (rotated("weight_output", "input"), r"transform_config rotates activations at run time \(input\)"),
-        (rotated("q_attn", "k_cache"), r"run time \(k_cache, q_attn\)"),
+        (rotated("weight_output", "v_cache"), r"transform_config rotates activations at run time \(v_cache\)"),
+        (rotated("q_attn"), r"rotates queries or keys alone \(q_attn\)"),
         ({**BNB8, "transform_config": ["R4"]}, "not understood"),
+        ({**BNB8, "rotation_config": {"hadamard_type": "hadamard"}}, "rotation_config"),
         ({"quant_method": "spqr"}, "SpQR keeps its outliers in the order of its CUDA kernel's tiles"),
         ({"quant_method": "higgs"}, "HIGGS stores weights in FLUTE's order"),
         ({"quant_method": "eetq"}, "EETQ stores int8 weights in an order of CUDA tensor-core tiles"),

@@ -18,7 +18,7 @@ _SPARSE = (None, "dense")
 _KEYS = ("num_bits", "type", "strategy", "group_size", "symmetric")
 
 
-class _Targets(NamedTuple):
+class Targets(NamedTuple):
     """What a list of targets or exclusions names."""
 
     names: frozenset[str]
@@ -47,7 +47,7 @@ def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None
     if not config.get("config_groups"):
         return lambda path: common
     groups = _groups(config)
-    ignored = _targets(config.get("ignore") or [], "ignore")
+    ignored = read_targets(config.get("ignore") or [], "ignore")
 
     def answer(path: str) -> Mapping[str, Any] | None:
         ranked = [(targets.rank(path), settings) for targets, settings in groups]
@@ -59,7 +59,7 @@ def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None
     return answer
 
 
-def _groups(config: Mapping[str, Any]) -> list[tuple[_Targets, dict[str, Any]]]:
+def _groups(config: Mapping[str, Any]) -> list[tuple[Targets, dict[str, Any]]]:
     found = config["config_groups"]
     if not isinstance(found, Mapping):
         raise CheckpointError(f"The config's config_groups is {type(found).__name__}; an object was expected.")
@@ -72,16 +72,21 @@ def _groups(config: Mapping[str, Any]) -> list[tuple[_Targets, dict[str, Any]]]:
         settings["format"] = group.get("format") or config.get("format")
         if weights.get("strategy") == "block":
             settings["weight_block_size"] = _block(weights.get("block_structure"))
-        groups.append((_targets(group.get("targets"), name), settings))
+        groups.append((read_targets(group.get("targets"), name), settings))
     return groups
 
 
-def _targets(found: Any, where: str) -> _Targets:
+def read_targets(found: Any, where: str) -> Targets:
+    """A list of module names, "re:" patterns and class names; `where` names it in errors.
+
+    Raises:
+        CheckpointError: it is no such list.
+    """
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise CheckpointError(f"The config's targets of '{where}' are {found!r}; a list of names was expected.")
     patterns = tuple(Pattern(one[3:]) for one in found if one.startswith("re:"))
     plain = frozenset(one for one in found if not one.startswith("re:"))
-    return _Targets(plain, patterns, plain)
+    return Targets(plain, patterns, plain)
 
 
 def _class(path: str) -> str:
