@@ -30,7 +30,14 @@ PARAMETERS = {  # body -> its inputs after those of the struct, and its outputs
     "rows": (["ids"], ["o"]),
     "qmv": (["x"], ["y"]),
     "gather": (["x", "expert"], ["y"]),
+    "qmv_few": (["x"], ["y"]),
+    "qvm_matrix": (["x"], ["y"]),
+    "qvm_gather": (["x", "expert"], ["y"]),
+    "qmm_matrix": (["x"], ["y"]),
+    "qmm_sorted": (["x", "tiles"], ["y"]),
 }
+SHARED = {"qvm_matrix": "qvm", "qvm_gather": "qvm", "qmm_matrix": "qmm", "qmm_sorted": "qmm"}  # body -> what follows it
+METAL_ONLY = {"qmm_matrix": "#include <metal_simdgroup_matrix>\n", "qmm_sorted": "#include <metal_simdgroup_matrix>\n"}
 Factory = Callable[..., Callable[..., list[mx.array]]]  # `mx.fast.metal_kernel`, or what has its signature
 _MEMBER = re.compile(r"^  const device (\w+)\* (\w+);", re.M)
 Values = tuple[tuple[str, int | str], ...]  # constants of a family's struct: numbers, or names of dtypes
@@ -63,8 +70,9 @@ class Packed:
 
 @cache
 def body(name: str) -> str:
-    """The body `name`.metal."""
-    return (files("localq_metal") / f"{name}.metal").read_text(encoding="utf-8")
+    """The body `name`.metal, and the one it shares with others."""
+    parts = [name, SHARED[name]] if name in SHARED else [name]
+    return "".join((files("localq_metal") / f"{part}.metal").read_text(encoding="utf-8") for part in parts)
 
 
 @cache
@@ -103,7 +111,7 @@ def build(factory: Factory, name: str, stem: str, values: Values = ()) -> Callab
     told = f"enum {{ {numbers} }};\n" if numbers else ""
     told += "".join(f"typedef {v} {n};\n" for n, v in values if isinstance(v, str))
     filled = f"  const Format f = {{{', '.join(arrays)}, uint(N), uint(K)}};\n"
-    header, source = told + decoder(stem), filled + body(name)
+    header, source = METAL_ONLY.get(name, "") + told + decoder(stem), filled + body(name)
     assert len(header) + len(source) < LIMIT, (name, stem)
     called = "_".join([name, stem, *(str(v) for _, v in values)])
     return factory(

@@ -46,22 +46,17 @@ LQ_F void simdgroup_store(
     to[(origin.y + r) * step + origin.x + c] = E(m.at(k));
   }
 }
-template <class D, class A, class B, class C>
-LQ_F void simdgroup_multiply_accumulate(
-    simdgroup_matrix<D>& d, simdgroup_matrix<A> a, simdgroup_matrix<B> b, simdgroup_matrix<C> c, LQ_SITE(15)) {
-  struct {
-    vec<A, 2> a;
-    vec<B, 2> b;
-  } mine = {a.pair, b.pair}, theirs;
-  uint32_t active;
-  const char* slots = lq_simd_xchg(&mine, sizeof mine, lq_site, &active);
-  if (active != 0xffffffffu) lq_fail("simdgroup_multiply_accumulate with inactive lanes");
-  unsigned row, column;
-  d.place(lq_cur->thread_index_in_simdgroup, row, column);
-  float left[8], right[8][2];
+template <class A, class B> struct lq_pairs {
+  vec<A, 2> a;
+  vec<B, 2> b;
+};
+// Row `row` of A and columns `column`, `column + 1` of B, from what all lanes have.
+template <class A, class B>
+LQ_UNSEEN void lq_factors(const char* slots, unsigned row, unsigned column, float* left, float (*right)[2]) {
   for (unsigned lane = 0; lane < 32; lane++) {
     unsigned r, k;
-    d.place(lane, r, k);
+    simdgroup_matrix<A>::place(lane, r, k);
+    lq_pairs<A, B> theirs;
     __builtin_memcpy(&theirs, slots + 32 * lane, sizeof theirs);
     if (r == row) {
       left[k] = float(theirs.a.x);
@@ -72,6 +67,18 @@ LQ_F void simdgroup_multiply_accumulate(
       right[r][1] = float(theirs.b.y);
     }
   }
+}
+template <class D, class A, class B, class C>
+LQ_F void simdgroup_multiply_accumulate(
+    simdgroup_matrix<D>& d, simdgroup_matrix<A> a, simdgroup_matrix<B> b, simdgroup_matrix<C> c, LQ_SITE(15)) {
+  const lq_pairs<A, B> mine = {a.pair, b.pair};
+  uint32_t active;
+  const char* slots = lq_simd_xchg(&mine, sizeof mine, lq_site, &active);
+  if (active != 0xffffffffu) lq_fail("simdgroup_multiply_accumulate with inactive lanes");
+  unsigned row, column;
+  d.place(lq_cur->thread_index_in_simdgroup, row, column);
+  float left[8], right[8][2];
+  lq_factors<A, B>(slots, row, column, left, right);
   for (int k = 0; k < 2; k++) {
     float sum = float(c.at(k));
     for (int i = 0; i < 8; i++) {

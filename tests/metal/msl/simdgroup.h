@@ -8,7 +8,8 @@ LQ_F constexpr mem_flags operator|(mem_flags a, mem_flags b) { return mem_flags(
 LQ_F void threadgroup_barrier(mem_flags f, LQ_SITE(1)) { lq_tg_barrier(int(f), lq_site); }
 LQ_F void simdgroup_barrier(mem_flags f, LQ_SITE(2)) { lq_sg_barrier(int(f), lq_site); }
 
-template <class T> LQ_F T lq_slot(const char* slots, unsigned lane) {
+#define LQ_UNSEEN __attribute__((noinline, no_sanitize("thread")))  // reads memory of the executor's
+template <class T> LQ_UNSEEN T lq_slot(const char* slots, unsigned lane) {
   T t;
   __builtin_memcpy(&t, slots + 32 * lane, sizeof t);
   return t;

@@ -1,0 +1,2 @@
+  // One matrix for all rows of x.
+  const size_t first = 0;
