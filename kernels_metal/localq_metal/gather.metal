@@ -4,17 +4,22 @@
   const uint row0 = (threadgroup_position_in_grid.x * SG + simdgroup_index_in_threadgroup) * R;
   const size_t m = threadgroup_position_in_grid.y;
   const size_t first = size_t(expert[m]) * N;
+  const uint piece = Format::RUN * Format::SPAN, apart = Format::STRIDE / Format::RUN;
   float sum[R];
   for (uint r = 0; r < R; r++) sum[r] = 0.0f;
-  for (uint c = lane; c < uint(K / 16); c += 32) {
-    float xv[16], wv[16];
-    for (uint k = 0; k < 16; k++) xv[k] = float(x[m * K + c * 16 + k]);
-    for (uint r = 0; r < R; r++) {
-      f.decode16(first + min(row0 + r, uint(N) - 1u), c, wv);  // clamped: simd_sum wants every lane
-      float s = 0.0f;
-      for (uint k = 0; k < 16; k++) s += wv[k] * xv[k];
-      sum[r] += s;
+  for (uint p = lane; p < uint(K) / piece; p += 32) {
+    const uint at = p / apart * (apart * piece) + p % apart * Format::RUN;
+    float xv[piece], sums[Format::SPAN];
+    for (uint j = 0; j < Format::SPAN; j++) {
+      sums[j] = 0.0f;
+      for (uint k = 0; k < Format::RUN; k++) {
+        const float v = float(x[m * K + at + j * Format::STRIDE + k]);
+        xv[j * Format::RUN + k] = v;
+        sums[j] += v;
+      }
     }
+    // Rows are clamped, not skipped: simd_sum wants the whole simdgroup.
+    for (uint r = 0; r < R; r++) sum[r] += f.dot(first + min(row0 + r, uint(N) - 1u), at, xv, sums);
   }
   for (uint r = 0; r < R; r++) {
     const float s = simd_sum(sum[r]);

@@ -5,6 +5,13 @@ inputs before the body begins. A struct of a family (any number of bits, any gro
 line `// constants: BITS, GROUP, S`; they come before it, as an enum and as typedefs. MLX hashes the text on every call:
 it stays under `LIMIT` bytes.
 
+For products with one vector a struct may also multiply: `dot(row, first, x, sums)` is the sum over one piece of a row,
+`SPAN` runs of `RUN` weights, `STRIDE` apart, the first at `first`, times `x [SPAN * RUN]` (`sums`: of x, for each run).
+Runs of a piece lie in the same bytes, so that each is loaded once; codes are multiplied before they are scaled, and
+minima meet the sums. A struct without it has that of `dot.h`, from `decode16`. Codes become floats there by OR with the
+exponent of 2^23, which is subtracted again: both are exact, and Apple's GPUs convert, shift and extract bits at a
+quarter of the rate of AND, OR and float arithmetic (philipturner/metal-benchmarks, measured on M1).
+
 Rules for both, so that the same text serves Metal, CUDA and the executor of tests/metal: ids by their Metal names;
 `constant` and `threadgroup` only on declarations; float literals end in `f`; sums in float; no simdgroup function under
 a branch; no load wider than ALIGN; every store guarded by its index; at most 256 threads in a threadgroup.
@@ -77,8 +84,12 @@ def body(name: str) -> str:
 
 @cache
 def decoder(stem: str) -> str:
-    """The decode struct of `Format.kernel == stem`."""
-    return (files("localq_metal") / "include" / f"{stem}.h").read_text(encoding="utf-8")
+    """The decode struct of `Format.kernel == stem`, given the `dot` of dot.h if it has none of its own."""
+    text = (files("localq_metal") / "include" / f"{stem}.h").read_text(encoding="utf-8")
+    if " dot(" in text:
+        return text
+    start, end = text.split("\n};", 1)
+    return start + "\n" + (files("localq_metal") / "dot.h").read_text(encoding="utf-8") + "};" + end
 
 
 @cache

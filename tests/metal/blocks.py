@@ -9,14 +9,21 @@ from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 
 from localq.formats import FORMATS
-from localq.formats.base import PackedTensor
+from localq.formats.base import GGMLFormat, PackedTensor
 from localq.kernels import arrays
 from localq.kernels.checks import random_tensor
 from localq_metal.source import Packed
 from tests.factories import ggml
 from tests.formats.blocks import HALF_AT
 
-STEMS = {fmt.kernel: fmt for fmt in FORMATS.values() if fmt.kernel}
+STEMS = {fmt.kernel: fmt for fmt in FORMATS.values() if fmt.kernel and issubclass(fmt, GGMLFormat)}
+CODES_AT = {  # formats with a minimum beside the scale
+    "q4_1": slice(4, 20),
+    "q5_1": slice(4, 24),
+    "q2_k": slice(16, 80),
+    "q4_k": slice(16, 144),
+    "q5_k": slice(16, 176),
+}
 NOT_IN_GGUF_PY = ("q1_0", "q2_0")
 
 
@@ -68,6 +75,16 @@ def oracle(t: PackedTensor) -> np.ndarray:
             return ggml.dequantize(t.parts["weight"], name).reshape(t.shape)
         w: np.ndarray = dequantize(t.parts["weight"], GGMLQuantizationType[name.upper()]).reshape(t.shape)
         return w * t.parts["scale"] if "scale" in t.parts else w  # nvfp4's second one; gguf-py leaves it to others
+
+
+def minima(t: PackedTensor) -> np.ndarray | float:
+    """What every weight has added to its scaled code: the weights where all codes are 0."""
+    codes = CODES_AT.get(t.format.name)
+    if codes is None:
+        return 0.0
+    blocks = t.parts["weight"].copy().reshape(-1, t.format.block_bytes)  # type: ignore[attr-defined]
+    blocks[:, codes] = 0
+    return oracle(PackedTensor(t.format, t.shape, {"weight": blocks.reshape(t.shape[0], -1)}))
 
 
 def packed(*tensors: PackedTensor) -> Packed:
