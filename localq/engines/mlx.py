@@ -11,11 +11,11 @@ import numpy as np
 from localq.checkpoints.base import Checkpoint
 from localq.engines.base import Logits, check_ids, read_context, within_context
 from localq.engines.room import check_room
-from localq.errors import LocalqError, UnsupportedError
+from localq.errors import LocalqError
 from localq.generate.decode import PromptCache
 from localq.generate.samplers import Sampling
 from localq.models.linear import PackedEmbedding, PackedLinear
-from localq.models.loader import load_model
+from localq.models.loader import load_model, refusal
 
 _LOGITS_CHUNK = 64 << 20  # bytes of logits computed at once in `logits`
 
@@ -32,7 +32,7 @@ class MLXEngine:
 
     def __init__(self, checkpoint: Checkpoint, context: int | None = None) -> None:
         if checkpoint.unsupported:  # before anything a config would have to say
-            raise UnsupportedError(checkpoint.unsupported)
+            raise refusal(checkpoint)
         config = text_config(checkpoint.config or {})
         self.context = read_context(context, _trained_context(config), f"'{checkpoint.path}'")
         check_room(checkpoint)

@@ -40,8 +40,8 @@ def pick_engine(checkpoint: Checkpoint, name: str = "auto") -> Choice:
         where = registry.device()
         return Choice("mlx", f"packed weights on {where}" if where != "cpu" else "MLX and numpy on the CPU")
     if gguf and installed():
-        return Choice("llama", f"{problem}; llama.cpp may run it")
-    hint = "With llama-cpp-python it may run: pip install 'localq[llama]'." if gguf else ""
+        return Choice("llama", problem if "llama.cpp may run it" in problem else f"{problem}; llama.cpp may run it")
+    hint = "With llama-cpp-python it may run: pip install 'localq[llama]'." if gguf and "[llama]" not in problem else ""
     raise UnsupportedError(f"'{checkpoint.path}' cannot be run: {problem}.", hint)
 
 

@@ -12,10 +12,8 @@ from localq.checkpoints.architectures import SUPPORTED
 
 # What mlx-lm has a module for and localq still cannot run from a folder
 NOT_RUN = {
-    "bitnet": "its layers are a Metal kernel of mlx-lm's own",
-    "muse_spark": "no tiny model of it could be made to check",
-    "olmo": "mlx-lm's module needs the package ai2-olmo",
-    "prism_hadamard_qwen35": "packed in a format of its own",
+    "muse_spark": "its attention is a Metal kernel of mlx-lm's own, never run by localq's tests",
+    "prism_hadamard_qwen35": "rotates activations at run time",
 }
 # mlx-lm's modules that are parts of another architecture's
 _PARTS = {"gemma4_text", "llama4_text"}

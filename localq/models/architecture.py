@@ -15,6 +15,7 @@ from mlx.nn.layers.base import Module
 
 from localq.checkpoints.base import TensorSpec
 from localq.errors import CheckpointError, UnsupportedError
+from localq.kernels import registry
 from localq.models import corrected, unheeded
 
 # Source tensors an architecture's `sanitize` edits by value, delivered decoded. Conv kernels are [out, width, 1] or so:
@@ -40,6 +41,15 @@ READ_DIRECTLY: dict[str, tuple[str, ...]] = {
     "minicpm": (r"embed_tokens$",),
     "muse_spark": (r"gate$", r"lm_head$"),
     "seed_oss": (r"embed_tokens$",),
+}
+
+# Modules of mlx-lm that localq does not run: why, and whether an Apple GPU helps
+_NOT_RUN: dict[str, tuple[str, bool]] = {
+    "muse_spark": ("its attention is a Metal kernel, which needs an Apple GPU", True),
+    "prism_hadamard_qwen35": (
+        "Prism's packs rotate the activations of every layer at run time; localq does not",
+        False,
+    ),
 }
 
 # What sees and hears in multimodal checkpoints, under the names published ones give it
@@ -98,6 +108,8 @@ def build(config: Mapping[str, Any]) -> Module:
     full = unheeded.spelled_out(config)
     try:
         model: Module = model_class(args_class.from_dict(full))
+    except UnsupportedError:  # said by a corrected class, in its own words
+        raise
     except Exception as error:  # any model's constructor may trip over a lying config in its own way
         raise CheckpointError(
             f"The config does not describe a complete '{config['model_type']}' model: {type(error).__name__}: {error}."
@@ -118,6 +130,9 @@ def find_classes(config: Mapping[str, Any]) -> tuple[Any, Any]:
         raise CheckpointError(f"The config's model_type is {model_type!r}; expected an architecture's name.")
     from mlx_lm.utils import _get_classes
 
+    why, on_metal = _NOT_RUN.get(model_type, ("", True))
+    if why and not (on_metal and registry.device() == "metal"):
+        raise UnsupportedError(f"localq cannot run the architecture '{model_type}' here: {why}.")
     found = corrected.find(model_type)
     if found is not None:
         return found

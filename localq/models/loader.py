@@ -42,13 +42,8 @@ def load_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> tuple[M
         CheckpointError: config and tensors contradict each other; missing or unexpected tensors are named.
     """
     config = checkpoint.config
-    if config is None:
-        if checkpoint.unsupported:
-            hint = "llama.cpp may run it: pip install 'localq[llama]', then --engine llama."
-            raise UnsupportedError(checkpoint.unsupported, hint if checkpoint.container == "gguf" else "")
-        raise UnsupportedError(f"'{checkpoint.path}' has no config; it can be read, not run.")
-    if checkpoint.unsupported:
-        raise UnsupportedError(checkpoint.unsupported)
+    if config is None or checkpoint.unsupported:
+        raise refusal(checkpoint)
     check_config(config, checkpoint.specs)
     model = build(config)
     load = _Load(model, str(config["model_type"]), dtype or _activation_dtype(checkpoint), Ledger())
@@ -62,6 +57,15 @@ def load_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> tuple[M
     model.freeze()
     mx.eval(model.parameters())
     return model, dict(config)
+
+
+def refusal(checkpoint: Checkpoint) -> UnsupportedError:
+    """Why a checkpoint that cannot be run cannot; a GGUF may run elsewhere, which is said once."""
+    reason = checkpoint.unsupported or f"'{checkpoint.path}' has no config; it can be read, not run."
+    elsewhere = checkpoint.container == "gguf" and checkpoint.unsupported and "`localq explain`" not in reason
+    if not elsewhere or "--engine llama" in reason:
+        return UnsupportedError(reason)
+    return UnsupportedError(reason, "llama.cpp may run it: pip install 'localq[llama]', then --engine llama.")
 
 
 def _activation_dtype(checkpoint: Checkpoint) -> mx.Dtype:

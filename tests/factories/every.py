@@ -90,7 +90,8 @@ def model_types() -> list[str]:
 
 def config(model_type: str) -> Config:
     """A config mlx-lm can build: the sizes its arguments name, then `NEEDS`."""
-    module = importlib.import_module(f"mlx_lm.models.{model_type}")
+    # mlx-lm's olmo ends the process without a package of its own; localq's is a llama
+    module = importlib.import_module(f"mlx_lm.models.{'llama' if model_type == 'olmo' else model_type}")
     names = {field.name for field in dataclasses.fields(module.ModelArgs)}
     own = {name: value for name, value in SIZES.items() if name in names}
     needs = NEEDS.get(model_type, {})
@@ -248,6 +249,15 @@ NEEDS: dict[str, Any] = {
     "mistral3": lambda: _with_text("llama"),
     "mistral4": {
         "rope_parameters": {**_PLAIN_ROPE, "llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 64}
+    },
+    "muse_spark": {
+        "text_config": {
+            **{k: SIZES[k] for k in ("hidden_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers")},
+            **{k: SIZES[k] for k in ("head_dim", "vocab_size", "rms_norm_eps", "layer_types", "sliding_window")},
+            **{"post_norm_eps": 1e-8, "rope_parameters": _PLAIN_ROPE, "layer_rope_theta": [0, 1e4, 1e4, 0]},
+            **{"final_logit_softcapping": 20.0, "output_multiplier": 0.5, "qk_scale_factor": 1.75},
+            **{"num_local_experts": 4, "num_experts_per_tok": 2, "moe_hidden_size": 64, "moe_intermediate_size": 64},
+        }
     },
     "nemotron-nas": {"block_configs": [_NO_OP] * 4},
     "nemotron_h": {

@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
+OURS = {"bitnet", "olmo"}  # a Metal kernel; a package that is not installed
 IDS = [1, 5, 9, 33, 77, 101, 7, 200, 11, 14, 15, 16]
 
 
@@ -38,8 +39,11 @@ def write_random(
     """A folder of mlx-lm's architecture with random weights, saved by mlx-lm under its own parameter names."""
     from mlx_lm.utils import _get_classes, quantize_model, save_config, save_model
 
+    from localq.models import corrected
+
     mx.random.seed(seed)
-    model_class, args = _get_classes(config)
+    own = config["model_type"] in OURS  # mlx-lm's class cannot be built here
+    model_class, args = (corrected.find(config["model_type"]) if own else None) or _get_classes(config)
     model = model_class(args.from_dict(config))
     model.update(_spread(model))
     folder.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,11 @@ def find(keys: ModelKeys) -> Architecture:
         UnsupportedError: there is none; the message lists those there are.
     """
     if keys.architecture not in supported():
+        from localq.checkpoints.architectures._absent import absent
+
+        known = absent(keys.architecture)
+        if known is not None:
+            raise UnsupportedError(*known)
         raise UnsupportedError(
             f"The GGUF architecture '{keys.architecture}' is not supported; localq reads {', '.join(supported())}.",
             "`localq explain` shows what the file holds; llama.cpp may run it: pip install 'localq[llama]', then "
