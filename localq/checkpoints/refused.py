@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 _OTHER = "Get the model in another packing (GGUF, MLX, AWQ, GPTQ, compressed-tensors), or quantise the original."
-_QUANTO = "quanto's int4 and int2 weights (weight._data._data) are stored without the shape of their matrix."
 # quant_method -> why
 _METHODS = {
     "exl2": "ExLlamaV2's mixed-width rows (EXL2) are ordered for its CUDA kernels",
@@ -33,8 +32,6 @@ def refused_arrays(parts: Collection[str]) -> tuple[str, str] | None:
         return f"the arrays {', '.join(sorted(parts))} are EXL2's: {_METHODS['exl2']}.", _OTHER
     if {"trellis", "SU"} <= set(parts):
         return f"the arrays {', '.join(sorted(parts))} are QTIP's: {_METHODS['qtip']}.", _OTHER
-    if "weight._data._data" in parts:
-        return _QUANTO, "Take the model in quanto's int8 or float8, or quantise the original with localq quantize."
     return None
 
 

@@ -125,6 +125,9 @@ class SafetensorsCheckpoint(Checkpoint):
                     return found
             if isinstance(place.get("quip_params"), dict):
                 return quip_settings(place)
+        qmap = self._json("quanto_qmap.json")
+        if qmap:
+            return {"quant_method": "quanto", "qmap": qmap, "hidden_size": config.get("hidden_size")}
         for file, method in _OWN_FILES.items():
             found = self._json(file)
             if found:

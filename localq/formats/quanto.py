@@ -1,9 +1,8 @@
 """quanto_int8 and quanto_float8: optimum-quanto's 8-bit weights; weight = _data * _scale.
 
-`weight._data` int8 or float8 `[out, in]`, `weight._scale` `[out, 1]` in the model's dtype. int4 and int2 are refused
-by name: their codes are stored as rows of groups, `weight._data._data`, without the matrix' shape, which the
-original takes from the model it loads into. Scales of activations lie beside them unused. Source:
-optimum/quanto/tensor/qbytes.py, weights/qbits.py, packed.py, nn/qmodule.py, 0.2.7.
+`weight._data` int8 or float8 `[out, in]`, `weight._scale` `[out, 1]` in the model's dtype. int4 and int2 are
+`quanto_groups`. Scales of activations lie beside them unused. Source:
+optimum/quanto/tensor/qbytes.py, weights/qbytes.py, nn/qmodule.py, 0.2.7.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ _FACTS: dict[str, Any] = {
         "bits_per_weight": 8 + 16 / 4096,
         "scale": "16-bit float per row",
     },
-    **{"containers": ("safetensors",), "mains": ("weight._data", "weight._data._data"), "zero_scales": True},
+    **{"containers": ("safetensors",), "mains": ("weight._data",), "zero_scales": True},
     **{"scale_parts": ("weight._scale",), "suffixes": ("weight._data", "weight._scale")},
 }
 
@@ -81,7 +80,7 @@ class QuantoInt8(Quanto, name="quanto_int8", checked="optimum-quanto", **_FACTS,
         )
 
 
-class QuantoFloat8(Quanto, name="quanto_float8", checked="optimum-quanto", **_FACTS):
+class QuantoFloat8(Quanto, name="quanto_float8", checked="optimum-quanto", kernel="fp8", **_FACTS):
     codes = _FLOATS
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Random damage to every fixture of bitsandbytes, HQQ, quanto, torchao, BitNet, metal, AQLM and VPTQ.
+"""Random damage to every fixture of bitsandbytes, HQQ, quanto, torchao, BitNet, metal, AQLM, VPTQ and SpQR.
 
 What is taken away, cut, cast, reshaped, emptied or overwritten either decodes to some weights or is a CheckpointError;
 nothing else ever comes out.
@@ -18,7 +18,7 @@ from localq.errors import CheckpointError
 from tests.packed.fixtures import NAME, variants
 from tests.packed.rawfile import save
 
-FILES = ("bitsandbytes", "hqq", "codebooks", "quanto_torchao")
+FILES = ("bitsandbytes", "hqq", "codebooks", "quanto_torchao", "spqr")
 TRIALS = 8
 
 
