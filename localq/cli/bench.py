@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from localq.cli.output import Output, size
 from localq.cli.parser import add_json, add_model, positive
 from localq.cli.session import open_model
-from localq.errors import DoesNotFitError
+from localq.errors import DoesNotFitError, UsageError
 
 if TYPE_CHECKING:
     from localq.api import Model
@@ -33,7 +33,10 @@ class Round(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{parser.description} {_ABOUT}"
-    add_model(parser)
+    add_model(parser, optional=True)
+    parser.add_argument(
+        "--tune", action="store_true", help="instead: find the fastest shapes of localq's own kernels on this GPU"
+    )
     parser.add_argument("-p", "--prompt-tokens", type=positive, default=128, metavar="N", help="default: 128")
     parser.add_argument("-n", "--tokens", type=positive, default=32, metavar="N", help="tokens to decode; default: 32")
     parser.add_argument("-r", "--repeat", type=positive, default=3, metavar="N", help="default: 3")
@@ -44,6 +47,10 @@ def run(args: argparse.Namespace, out: Output) -> int:
     """Load, warm up once, measure, compare with the bandwidth bound."""
     from localq.hub.refs import resolve
 
+    if args.tune:
+        return _tune(args, out)
+    if args.model is None:
+        raise UsageError("'localq bench' wants a MODEL, or --tune.", "For a first look: localq bench demo")
     nbytes = _bytes_per_token(resolve(args.model, args.revision))
     started = time.perf_counter()
     model, _ = open_model(args, out)
@@ -54,6 +61,32 @@ def run(args: argparse.Namespace, out: Output) -> int:
         out.object(result)
     else:
         _show(result, out)
+    return 0
+
+
+def _tune(args: argparse.Namespace, out: Output) -> int:
+    """Time candidates and keep the fastest; a MODEL has no part in it."""
+    if args.model is not None:
+        raise UsageError(f"--tune times kernels, not a model; found '{args.model}'.", "localq bench --tune")
+    from localq.formats import FORMATS
+    from localq.kernels import tuning
+    from localq.kernels.tune import tune
+
+    found = []
+    for row in tune(FORMATS.values()):
+        found.append(
+            {
+                "kernel": row.stem,
+                "rows": row.shape.rows,
+                "simdgroups": row.shape.simdgroups,
+                "gain": round(row.before / row.seconds, 3),
+            }
+        )
+        if not out.json:
+            out.data(f"{row.stem:<16}{row.shape.rows} rows x {row.shape.simdgroups}  {row.before / row.seconds:5.2f}x")
+    if out.json:
+        out.object(found)
+    out.say(f"Kept in {tuning.path()}.")
     return 0
 
 

@@ -37,9 +37,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """What every verb that opens a model takes."""
-    parser.add_argument("model", metavar="MODEL", help="'demo', a folder, a .gguf file, or org/name[:LABEL]")
+def add_model(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """What every verb that opens a model takes; `optional` for a verb that has other work too."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?" if optional else None,
+        help="'demo', a folder, a .gguf file, or org/name[:LABEL]",
+    )
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a cached repository")
     parser.add_argument("--engine", choices=("auto", "mlx", "llama"), help="who computes (default: auto)")
     parser.add_argument("--context", type=positive, metavar="N", help="tokens to keep room for")
