@@ -26,6 +26,7 @@ class AQLM(
     RowDecoder,
     name="aqlm",
     checked="aqlm",
+    kernel="aqlm",
     family="aqlm",
     bits=2,
     group_size=8,

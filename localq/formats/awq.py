@@ -30,6 +30,7 @@ class AWQ(
     AWQFamily,
     name="awq",
     checked="autoawq, auto-round",
+    kernel="integers",
     suffixes=("qweight", "qzeros", "scales"),
     row_multiple=32,
     block_size=1,

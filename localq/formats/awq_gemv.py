@@ -21,7 +21,14 @@ from localq.formats.bits import unpack
 _NAME = re.compile(r"awq_gemv_4bit_(?:g(\d{1,6})|row)(_asym)?")
 
 
-class AWQGemv(AWQFamily, name="awq_gemv", checked="autoawq", suffixes=("qweight", "qzeros", "scales"), block_size=8):
+class AWQGemv(
+    AWQFamily,
+    name="awq_gemv",
+    checked="autoawq",
+    kernel="integers",
+    suffixes=("qweight", "qzeros", "scales"),
+    block_size=8,
+):
     @classmethod
     def find(cls, name: str) -> type[Format] | None:
         found = _NAME.fullmatch(name)

@@ -28,6 +28,7 @@ class AWQGemvFast(
     AWQFamily,
     name="awq_gemv_fast",
     checked="autoawq",
+    kernel="integers",
     suffixes=("qweight", "qzeros", "scales"),
     block_size=64,
     row_multiple=4,

@@ -50,6 +50,7 @@ class BNB4Bit(
     Format,
     name="bnb_4bit",
     checked="bitsandbytes",
+    kernel="bnb_4bit",
     family="bitsandbytes",
     bits=4,
     group_size=64,
@@ -152,7 +153,7 @@ class BNB4Bit(
 
     @classmethod
     def dequantize(cls, t: PackedTensor) -> NDArray[np.float32]:
-        codes, size, block = _bytes(t), math.prod(t.shape), cls.group_size
+        codes, size, block = stored_bytes(t), math.prod(t.shape), cls.group_size
         out = _pairs(t.parts["weight.quant_map"]).take(codes).view(np.float32)[:size]
         absmax = cls.absmax(t)
         whole = size // block
@@ -169,11 +170,11 @@ class BNB4Bit(
         if width % block == 0 and block % 2 == 0:
             chosen = numbers(index, rows) if run is None else run
             absmax = cls.absmax(t).reshape(rows, -1)[chosen]
-            return _cut(t, _bytes(t).reshape(rows, -1)[chosen], absmax)
+            return _cut(t, stored_bytes(t).reshape(rows, -1)[chosen], absmax)
         if run is not None:  # from the block the first row begins in
             first = run.start * width // (2 * block) * 2 * block
             last = min(-(-run.stop * width // (2 * block)) * 2 * block, t.size)
-            flat = _bytes(t)[first // 2 : -(-last // 2)].reshape(1, -1)
+            flat = stored_bytes(t)[first // 2 : -(-last // 2)].reshape(1, -1)
             absmax = cls.absmax(t)[first // block : -(-last // block)].reshape(1, -1)
             some = _cut(t, flat, absmax, last - first).dequantize().reshape(-1)
             return floats(some[run.start * width - first : run.stop * width - first].reshape(-1, width))
@@ -187,7 +188,7 @@ class BNB4Bit(
         tables = [t.parts["weight.quant_map"] for t in tensors]
         if width % cls.group_size or cls.group_size % 2 or any(not np.array_equal(a, tables[0]) for a in tables):
             return None
-        codes = np.concatenate([_bytes(t) for t in tensors]).reshape(-1, width // 2)
+        codes = np.concatenate([stored_bytes(t) for t in tensors]).reshape(-1, width // 2)
         return _cut(first, codes, np.concatenate([cls.absmax(t) for t in tensors]).reshape(len(codes), -1))
 
     @classmethod
@@ -260,7 +261,7 @@ def _dtype(name: str) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
 
-def _bytes(t: PackedTensor) -> NDArray[np.uint8]:
+def stored_bytes(t: PackedTensor) -> NDArray[np.uint8]:
     """The stored bytes of all codes, without what pads the last element."""
     return np.ascontiguousarray(t.parts["weight"]).reshape(-1).view(np.uint8)[: -(-t.size // 2)]
 

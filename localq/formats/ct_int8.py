@@ -28,6 +28,7 @@ class CTInt8(
     Format,
     name="ct_bytes",
     checked="compressed-tensors",
+    kernel="integers",
     family="compressed-tensors",
     bits=8,
     group_size=0,

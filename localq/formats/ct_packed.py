@@ -32,6 +32,7 @@ class CTPacked(
     Format,
     name="ct_int",
     checked="compressed-tensors",
+    kernel="integers",
     family="compressed-tensors",
     bits=4,
     group_size=128,

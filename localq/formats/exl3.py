@@ -38,6 +38,7 @@ class EXL3(
     RowDecoder,
     name="exl3",
     checked="its published kernels",
+    kernel="exl3",
     family="exl3",
     bits=4,
     group_size=0,

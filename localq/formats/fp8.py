@@ -57,6 +57,7 @@ class FP8(
     Format,
     name="fp8",
     checked="compressed-tensors, modelopt, transformers",
+    kernel="fp8",
     family="fp8",
     bits=8,
     group_size=128,

@@ -46,6 +46,7 @@ class GPTQ(
     Format,
     name="gptq",
     checked="gptqmodel, auto-round",
+    kernel="integers",
     family="gptq",
     bits=4,
     group_size=128,

@@ -46,6 +46,7 @@ class HQQ(
     Format,
     name="hqq",
     checked="hqq",
+    kernel="integers",
     family="hqq",
     bits=4,
     group_size=64,

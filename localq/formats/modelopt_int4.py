@@ -28,6 +28,7 @@ class ModelOptInt4(
     Format,
     name="modelopt_int4",
     checked="modelopt",
+    kernel="integers",
     family="modelopt",
     bits=4,
     group_size=128,

@@ -53,6 +53,7 @@ class QuIP(
     RowDecoder,
     name="quip",
     checked="quip-sharp",
+    kernel="quip",
     family="quip",
     bits=2,
     group_size=0,

@@ -128,7 +128,7 @@ _FACTS: dict[str, Any] = {
 }
 
 
-class TorchAOInt8(TorchAO, name="torchao_int8", checked="torchao", **_FACTS, symmetric=False):
+class TorchAOInt8(TorchAO, name="torchao_int8", checked="torchao", kernel="integers", **_FACTS, symmetric=False):
     codes = "int8"
 
     @classmethod
@@ -155,7 +155,7 @@ class TorchAOInt8(TorchAO, name="torchao_int8", checked="torchao", **_FACTS, sym
         )
 
 
-class TorchAOFloat8(TorchAO, name="torchao_float8", checked="torchao", **_FACTS):
+class TorchAOFloat8(TorchAO, name="torchao_float8", checked="torchao", kernel="fp8", **_FACTS):
     codes = "float8_e4m3fn|float8_e5m2"
 
     @classmethod

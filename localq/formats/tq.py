@@ -136,6 +136,7 @@ class TQ(Format):
 _FACTS: dict[str, Any] = {
     **{"family": "tq", "group_size": GROUP, "block_size": GROUP, "scale": "fp16 per 128", "zero_scales": True},
     **{"containers": ("safetensors",), "suffixes": ("weight", "norms", "seed"), "scale_parts": ("norms",)},
+    **{"kernel": "tq"},
 }
 
 

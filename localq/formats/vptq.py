@@ -29,6 +29,7 @@ class VPTQ(
     RowDecoder,
     name="vptq",
     checked="vptq",
+    kernel="vptq",
     family="vptq",
     bits=2,
     group_size=8,
@@ -204,6 +205,8 @@ class VPTQ(
         for name, part in cls.layout(shape).items():
             if part.dtype == "int32":
                 parts[name] = rng.integers(-(1 << 31), 1 << 31, part.shape, np.int64).astype(np.int32)
+            elif name == "outlier_indices":
+                parts[name] = rng.integers(0, cls.outliers[2], part.shape).astype(np.uint16).view(np.int16)
             elif part.dtype == "int16":
                 parts[name] = rng.permutation(part.shape[0]).astype(np.uint16).view(np.int16)
             else:

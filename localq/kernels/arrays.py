@@ -7,7 +7,6 @@ large for the kernel's text); `LAYOUTS` how tensors of other formats are laid ou
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
@@ -16,19 +15,12 @@ from numpy.typing import NDArray
 
 from localq.formats import grids
 from localq.formats.base import GGMLFormat, PackedTensor
+from localq.kernels import codebooks, layouts
+from localq.kernels.inputs import Inputs
 from localq_metal import source
 
 Array = NDArray[Any]
 _AS_MLX: dict[str, tuple[str, mx.Dtype]] = {"bfloat16": ("uint16", mx.bfloat16)}  # numpy has no such dtypes of MLX's
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Arrays of one matrix, or of the same stack, by the names of the struct's members, and its constants."""
-
-    stem: str
-    arrays: Mapping[str, Array]
-    constants: Mapping[str, int] = field(default_factory=dict)
 
 
 def _grid(name: str, dtype: type[np.generic]) -> Mapping[str, Callable[[], Array]]:
@@ -47,6 +39,8 @@ TABLES: dict[str, Mapping[str, Callable[[], Array]]] = {  # stem -> member -> th
 }
 LAYOUTS: dict[str, Callable[[PackedTensor], Inputs | None]] = {  # stem -> arrays, None where the struct has no place
     "nvfp4_ggml": _scale_of_rows,
+    **{"integers": layouts.integers, "fp8": layouts.fp8, "bnb_4bit": layouts.bnb_4bit, "tq": codebooks.tq},
+    **{"aqlm": codebooks.aqlm, "vptq": codebooks.vptq, "exl3": codebooks.exl3, "quip": codebooks.quip},
 }
 
 
@@ -56,7 +50,7 @@ def inputs(t: PackedTensor) -> Inputs | None:
     None where there is no struct for it, or none that holds this very tensor.
     """
     stem = t.format.kernel
-    if stem is None or t.shape[-1] % 16:  # bodies take 16 weights of a row at a time
+    if stem is None or len(t.shape) != 2 or t.shape[-1] % 16:  # bodies take 16 weights of a row at a time
         return None
     if stem in LAYOUTS:
         return LAYOUTS[stem](t)
@@ -70,15 +64,25 @@ def packed(each: list[Inputs], shape: tuple[int, ...]) -> source.Packed:
     first = each[0]
     tables = TABLES.get(first.stem, {})
     out = []
-    for name, dtype in source.inputs(first.stem).items():
+    constants = tuple(first.constants.items())
+    for name, dtype in source.inputs(first.stem, constants).items():
         if name in tables:
             whole = flat([tables[name]()])
+        elif name in first.tables:
+            whole = flat([first.tables[name]])
         else:
             whole = flat([one.arrays[name] for one in each])
         assert whole.dtype == dtype, f"{first.stem}: '{name}' is {whole.dtype}; its struct declares {dtype}"
         out.append(whole)
     mx.eval(out)
-    return source.Packed(first.stem, tuple(out), shape, tuple(first.constants.items()))
+    return source.Packed(first.stem, tuple(out), shape, constants)
+
+
+def alike(one: Inputs, other: Inputs) -> bool:
+    """Whether two matrices fit into one stack."""
+    return (one.stem, one.constants, one.tables.keys()) == (other.stem, other.constants, other.tables.keys()) and all(
+        np.array_equal(table, other.tables[name]) for name, table in one.tables.items()
+    )
 
 
 def flat(parts: list[Array]) -> mx.array:

@@ -17,7 +17,9 @@ import numpy as np
 
 from localq.formats.base import Exactness, Format, PackedTensor
 from localq.kernels import arrays
+from localq.kernels.inputs import Inputs
 from localq.kernels.residency import release
+from localq.kernels.rotations import Turn
 from localq_metal import source
 from localq_metal.dequantize import dequantize, rows
 from localq_metal.gather import gather as gather_packed
@@ -30,11 +32,16 @@ OPS = ("matmul", "transposed", "embedding", "gather", "multi")
 
 @dataclass(frozen=True, eq=False)
 class OwnWeight:
-    """A packed matrix `[out, in]`, or a stack of them `[n, out, in]`, in MLX memory as its decode struct reads it."""
+    """A packed matrix `[out, in]`, or a stack of them `[n, out, in]`, in MLX memory as its decode struct reads it.
+
+    `rotated` and `turned` are what happens to activations before the product with it and after, see `Inputs`.
+    """
 
     packed: source.Packed
     exactness: Exactness = "exact"
     error: float = 0.0
+    rotated: Turn | None = None
+    turned: Turn | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,15 +51,44 @@ class OwnWeight:
     @property
     def way(self) -> str:
         """In words, for the load report."""
-        return f"packed {self.packed.stem}"
+        turns = [turn for turn in (self.rotated, self.turned) if turn is not None]
+        return f"packed {self.packed.stem}" + (" of rotated inputs" if any(turn.block for turn in turns) else "")
 
     def dense(self, dtype: mx.Dtype) -> mx.array:
         """The weights in float32, float16 or bfloat16."""
-        return dequantize(factory(), self.packed, dtype)
+        if self.rotated is None and self.turned is None:
+            return dequantize(factory(), self.packed, dtype)
+        return self._outside(dequantize(factory(), self.packed, mx.float32), self._matrices()).astype(dtype)
 
     def rows(self, ids: mx.array, dtype: mx.Dtype) -> mx.array:
         """Rows `ids`, counted through a stack, as `[*ids.shape, in]`."""
-        return rows(factory(), self.packed, ids, dtype)
+        if self.turned is not None:  # a row is made of all rows
+            return self.dense(dtype).reshape(-1, self.shape[-1])[ids]
+        if self.rotated is None:
+            return rows(factory(), self.packed, ids, dtype)
+        found = rows(factory(), self.packed, ids, mx.float32)
+        stack = None if len(self.shape) == 2 else ids // self.shape[-2]
+        return self.rotated.back(factory(), found, stack).astype(dtype)
+
+    def inner(self, x: mx.array, which: mx.array | None = None) -> mx.array:
+        """`x [..., in]` as the packed matrix, or of a stack the one that `which` names, is multiplied with it."""
+        return x if self.rotated is None else self.rotated.apply(factory(), x, which)
+
+    def outer(self, y: mx.array, dtype: mx.Dtype, which: mx.array | None = None) -> mx.array:
+        """The product `y [..., out]` with the packed matrix as the product with the weights."""
+        return (y if self.turned is None else self.turned.apply(factory(), y, which)).astype(dtype)
+
+    def _matrices(self) -> mx.array | None:
+        """Of a stack its matrix for every row."""
+        return None if len(self.shape) == 2 else mx.broadcast_to(mx.arange(self.shape[0])[:, None], self.shape[:2])
+
+    def _outside(self, w: mx.array, which: mx.array | None) -> mx.array:
+        if self.rotated is not None:
+            w = self.rotated.back(factory(), w, which)
+        if self.turned is None:
+            return w
+        columns = None if which is None else mx.broadcast_to(mx.arange(self.shape[0])[:, None], w.shape[::2])
+        return self.turned.apply(factory(), w.swapaxes(-1, -2), columns).swapaxes(-1, -2)
 
 
 def factory() -> source.Factory:
@@ -63,6 +99,11 @@ def factory() -> source.Factory:
 def serves(op: str, fmt: type[Format]) -> bool:
     """Whether there are kernels for this operation of the format."""
     return op in OPS and fmt.kernel is not None and fmt.kernel in source.stems()
+
+
+def holds(t: PackedTensor) -> bool:
+    """Whether the struct of its format has a place for a matrix; it is laid out for that, so try a small one."""
+    return arrays.inputs(t) is not None
 
 
 def prepare(t: PackedTensor, dtype: mx.Dtype) -> OwnWeight | None:
@@ -76,24 +117,31 @@ def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> OwnWeight
 
 
 def _prepared(tensors: Sequence[PackedTensor], shape: tuple[int, ...]) -> OwnWeight | None:
-    each: list[arrays.Inputs] = []
+    each: list[Inputs] = []
     for t in tensors:
         one = arrays.inputs(t)
-        if one is None or (each and one.constants != each[0].constants):
+        if one is None or (each and not arrays.alike(one, each[0])):
             return None
         each.append(one)
     packed = arrays.packed(each, shape)
     for t in tensors:
         for part in t.parts.values():
             release(part)
-    return OwnWeight(packed)
+    stack = len(shape) > 2
+    rotated, turned = (Turn.of([getattr(one, n) for one in each], stack) for n in ("rotated", "turned"))
+    mx.eval([turn.arrays for turn in (rotated, turned) if turn is not None])
+    return OwnWeight(packed, rotated=rotated, turned=turned)
 
 
 def matmul(x: mx.array, w: OwnWeight) -> mx.array:
     """`x [..., in] @ w [out, in].T -> [..., out]` in x's dtype."""
     flat = x.reshape(-1, w.shape[1])
-    few = flat.shape[0] <= FEW
-    y: mx.array = qmv(factory(), w.packed, flat) if few else flat @ w.dense(x.dtype).T
+    inner = w.inner(flat)
+    if flat.shape[0] <= FEW:
+        y = qmv(factory(), w.packed, inner)
+    else:
+        y = inner.astype(x.dtype) @ dequantize(factory(), w.packed, x.dtype).T
+    y = w.outer(y, x.dtype)
     return y.reshape(*x.shape[:-1], w.shape[0])
 
 
@@ -120,7 +168,8 @@ def gather(x: mx.array, w: OwnWeight, indices: mx.array, in_order: bool, transpo
         ids = chosen[..., None] * w.shape[1] + mx.arange(w.shape[1])
         return spread @ w.rows(ids, x.dtype)
     named = mx.broadcast_to(chosen[..., None], (*batch, count))
-    y = gather_packed(factory(), w.packed, spread.reshape(-1, width), named)
+    flat = named.reshape(-1)
+    y = w.outer(gather_packed(factory(), w.packed, w.inner(spread.reshape(-1, width), flat), flat), x.dtype, flat)
     return y.reshape(*batch, count, w.shape[1])
 
 

@@ -1,0 +1,24 @@
+// As bnb_4bit.h, the scales quantised again: a byte for GROUP weights into a table of 256 values of each matrix, times
+// a float for 256 of them, and `offset` (one of each matrix) added.
+// constants: GROUP
+struct Format {
+  const device uint* w;
+  const device float* values;
+  const device uint8_t* absmax;
+  const device float* scales;
+  const device float* nested;
+  const device float* offset;
+  uint rows, columns;
+
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const size_t matrix = row / rows, blocks = (size_t(rows) * columns + GROUP - 1) / GROUP;
+    const size_t block = ((row % rows) * columns + 16 * c) / GROUP;
+    const float once = scales[256 * matrix + absmax[matrix * blocks + block]];
+    const float scale = once * nested[matrix * ((blocks + 255) / 256) + block / 256] + offset[matrix];
+    const device uint* q = w + row * (columns / 8) + 2 * c;
+    for (uint k = 0; k < 16; k++) {
+      const uint code = (q[k / 8] >> (8 * (k / 2 % 4) + 4 * (1 - k % 2))) & 15;
+      out[k] = values[16 * matrix + code] * scale;
+    }
+  }
+};

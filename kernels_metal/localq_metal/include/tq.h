@@ -1,0 +1,20 @@
+// TQ between its rotations: codes of BITS bits into a table of levels, under an fp16 norm for 128 weights; `unit` is
+// 1 / sqrt(128). Loads of 2 bytes.
+// constants: BITS
+struct Format {
+  const device ushort* w;
+  const device half* norms;
+  const device float* levels;
+  uint rows, columns;
+
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const float unit = as_type<float>(0x3db504f3u);
+    const float norm = float(norms[row * (columns / 128) + c / 8]) * unit;
+    const device ushort* q = w + (row * (columns / 16) + c) * BITS;
+    for (uint k = 0; k < 16; k++) {
+      const uint at = k * BITS / 16, shift = k * BITS % 16;
+      const uint next = shift + BITS > 16 ? uint(q[at + 1]) << 16 : 0;
+      out[k] = levels[((uint(q[at]) | next) >> shift) & ((1 << BITS) - 1)] * norm;
+    }
+  }
+};

@@ -1,0 +1,45 @@
+"""What formats give to the kernels: the arrays of a decode struct, and what happens to activations around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Floats = NDArray[np.float32]
+WHOLE = -1  # a rotation over the whole vector
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """`after * H(before * x[order])` of vectors of one length; what is None is left out.
+
+    `block` is the order of H: 0 for none, a power of two that divides the length (H without a factor), or `WHOLE`
+    (QuIP#'s over the whole length, divided by its root; `transposed` if asked).
+    """
+
+    block: int = 0
+    transposed: bool = False
+    before: Floats | None = None
+    after: Floats | None = None
+    order: Array | None = None  # int32; stored column j is input order[j]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Arrays of one matrix, or of the same stack, by the names of the struct's members, and its constants.
+
+    `tables` are shared by all matrices of a stack and must be equal in them. The matrix that the struct decodes is
+    multiplied with `rotated(x)`, and `turned` is done to the product.
+    """
+
+    stem: str
+    arrays: Mapping[str, Array]
+    constants: Mapping[str, int | str] = field(default_factory=dict)
+    tables: Mapping[str, Array] = field(default_factory=dict)
+    rotated: Rotation | None = None
+    turned: Rotation | None = None

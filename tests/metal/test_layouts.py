@@ -1,0 +1,253 @@
+"""Structs of formats other than ggml's: decoded bit for bit as the format's own reference, products within bounds.
+
+The references are checked against their authors' code in tests/packed and tests/formats. Rotated formats are decoded
+bit for bit between their rotations; the rotations themselves are compared with numpy in test_hadamard.
+"""
+
+from __future__ import annotations
+
+import ml_dtypes
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from localq.formats import FORMATS, find
+from localq.formats.base import Format, PackedTensor
+from localq.formats.exl3 import EXL3
+from localq.formats.fp8 import FP8
+from localq.formats.gptq import GPTQ
+from localq.formats.vptq import VPTQ
+from localq.kernels import arrays, own, registry
+from localq.kernels.checks import check_format, random_tensor
+from localq_metal import source
+from localq_metal.dequantize import dequantize
+from localq_metal.gather import gather
+from localq_metal.qmv import qmv
+from tests.metal.harness import CHECKED, FAST, FLUSH, FMA, Harness, Mode
+
+FAMILIES = [f for f in FORMATS.values() if f.kernel and f.family != "ggml"]
+NAMES = (  # one of every struct, and of every way into it
+    *("gptq_4bit_g128", "gptq_v2_3bit_g64", "gptq_p_5bit_g128", "gptq_v2_7bit_g16_asym", "gptq_8bit_row"),
+    *("awq_4bit_g32_asym", "ct_int4_g32_asym", "ct_int6_g16", "ct_bytes_g128", "torchao_int8_g32", "modelopt_int4_g16"),
+    *("hqq_3bit_g64", "hqq_1bit_g16", "hqq_4bit_g64_axis0", "hqq_2bit_g32_axis0"),
+    *("fp8_e4m3_block128_inv", "fp8_e5m2_channel", "fp8_e4m3_block64_powers", "fp8_e4m3_halves", "quanto_float8"),
+    *("bnb_nf4_g64", "bnb_fp4_g128_double", "bnb_nf4_g1024_double", "tq2", "tq3", "tq4"),
+    *("aqlm_2x8_g1x8", "aqlm_1x12_g2x16", "aqlm_3x4_g1x4", "vptq_v4k64r0_t1_o0x0x0", "vptq_v6k256r16_t2_o32x3x64_perm"),
+    *("exl3_4bit_mul1", "exl3_3bit_mcg", "exl3_1bit", "exl3_5bit_signs", "quip_2bit", "quip_3bit", "quip_4bit_x3.6"),
+)
+FUSED = ("gptq_v2_3bit_g64", "hqq_4bit_g64_axis0", "fp8_e4m3_block128_inv", "bnb_nf4_g64", "aqlm_2x8_g1x8")
+FUSED += (
+    "exl3_4bit_mul1",
+    "exl3_3bit_mcg",
+    "quip_4bit_x3.6",
+    "tq3",
+)  # not those that add a product: fused it is nearer, other bits
+ONE_EACH = ("gptq_v2_3bit_g64", "hqq_4bit_g64_axis0", "fp8_e4m3_block128_inv", "bnb_nf4_g64", "bnb_fp4_g128_double")
+ONE_EACH += ("aqlm_2x8_g1x8", "vptq_v6k256r16_t2_o32x3x64_perm", "exl3_3bit_mcg", "quip_3bit", "tq3")
+ROTATED = ("tq", "exl3", "quip")
+BIG = 1e30
+
+
+def drawn(name: str, rows: int = 0, columns: int = 256, seed: int = 0) -> PackedTensor:
+    form = find(name)
+    rows = rows or (128 if form.kernel in ("exl3", "quip") else 36)
+    return random_tensor(form, (rows, columns), np.random.default_rng(seed))
+
+
+def held(*tensors: PackedTensor) -> source.Packed:
+    each = [one for t in tensors if (one := arrays.inputs(t)) is not None]
+    assert len(each) == len(tensors)
+    stack = (len(tensors),) if len(tensors) > 1 else ()
+    return arrays.packed(each, (*stack, *tensors[0].shape))
+
+
+def between(t: PackedTensor) -> np.ndarray:
+    """float32 weights as the reference has them, before it rotates them."""
+    form, p = t.format, t.parts
+    if form.kernel == "tq":
+        codes = np.unpackbits(p["weight"].view(np.uint8), bitorder="little").reshape(t.size, int(form.bits))
+        levels = form.levels()[codes @ (1 << np.arange(int(form.bits)))].reshape(-1, 128)
+        return (levels * (p["norms"].astype(np.float32).reshape(-1, 1) * np.float32(1 / np.sqrt(128)))).reshape(t.shape)
+    if form.kernel == "exl3":
+        return np.ascontiguousarray(form.tiles(p["trellis"]).T)
+    if form.kernel == "quip":
+        return form.points(t)
+    return ordered(t)
+
+
+def ordered(t: PackedTensor) -> np.ndarray:
+    """The reference's weights, columns as the struct has them."""
+    w, one = t.dequantize(), arrays.inputs(t)
+    assert one is not None
+    return w if one.rotated is None or one.rotated.order is None else w[:, one.rotated.order]
+
+
+def decoded(harness: Harness, t: PackedTensor, mode: Mode, dtype: mx.Dtype = mx.float32) -> np.ndarray:
+    return np.array(dequantize(harness.factory(mode), held(t), dtype).astype(mx.float32))
+
+
+def same(got: np.ndarray, want: np.ndarray) -> bool:
+    return np.array_equal(got, want, equal_nan=True)
+
+
+@pytest.mark.parametrize("form", FAMILIES, ids=lambda f: f.name)
+def test_every_family_is_served_and_tried_here(form: type[Format]) -> None:
+    assert any(issubclass(find(name), form) for name in NAMES) or form.name in _LIKE_OTHERS
+    for op in registry.OPS:
+        assert own.serves(op, form)
+
+
+_LIKE_OTHERS = ("awq_gemv", "awq_gemv_fast", "torchao_float8")  # read by the functions of others, see test_ways_in
+
+
+def test_ways_in(harness: Harness) -> None:
+    for name in (
+        "awq_gemv_4bit_g64_asym",
+        "awq_gemv_fast_4bit_g128_asym",
+        "torchao_float8_row",
+        "torchao_float8_matrix",
+    ):
+        t = drawn(name, 8)
+        assert same(decoded(harness, t, FAST), t.dequantize()), name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dequantize_is_bit_exact_with_the_reference(harness: Harness, name: str) -> None:
+    t = drawn(name)
+    want = between(t)
+    fused = name in FUSED
+    for mode in (FAST, CHECKED, FMA) if fused else (FAST, CHECKED):
+        assert same(decoded(harness, t, mode), want), mode.name
+
+
+@pytest.mark.parametrize("name", ["gptq_4bit_g128", "fp8_e4m3_block128_inv", "bnb_nf4_g64", "exl3_3bit_mcg"])
+def test_halves_are_rounded_once(harness: Harness, name: str) -> None:
+    t = drawn(name)
+    for dtype, kind in ((mx.float16, np.float16), (mx.bfloat16, ml_dtypes.bfloat16)):
+        assert same(decoded(harness, t, FAST, dtype), between(t).astype(kind).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["vptq_v8k256r16_t1_o0x0x0_perm_norm", "bnb_nf4_g1024_double"])
+def test_fused_sums_are_off_by_a_rounding(harness: Harness, name: str) -> None:
+    t = drawn(name)
+    want = ordered(t)
+    assert np.abs(decoded(harness, t, FMA) - want).max() <= 2.0**-23 * np.abs(want).max()
+    assert same(decoded(harness, t, FAST), want)
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_qmv_stays_within_its_bound_of_float64(harness: Harness, name: str) -> None:
+    """As in test_qmv: (n + 1) u |x|.|w| for the sum of n products; the kernel multiplies decoded weights."""
+    t = drawn(name)
+    x = np.random.default_rng(3).standard_normal((2, t.shape[1])).astype(np.float32)
+    w = between(t).astype(np.float64)
+    want, bound = x @ w.T, (t.shape[1] + 1) * 2.0**-24 * (np.abs(x) @ np.abs(w).T)
+    for mode in (FAST, FLUSH):
+        assert (np.abs(np.array(qmv(harness.factory(mode), held(t), mx.array(x))) - want) <= bound).all(), mode.name
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_gather_is_qmv_of_the_matrix_named(harness: Harness, name: str) -> None:
+    """Bit for bit and in checked mode: structs find their rows, blocks and tables in a stack."""
+    each = [drawn(name, seed=seed) for seed in range(3)]
+    x, named = mx.random.normal((3, each[0].shape[1])), [2, 0, 2]
+    factory = harness.factory(CHECKED)
+    y = gather(factory, held(*each), x, mx.array(named))
+    for i, at in enumerate(named):
+        assert mx.array_equal(y[i], qmv(factory, held(each[at]), x[i : i + 1])[0])
+
+
+def test_fp8_codes_edges_and_scales(harness: Harness) -> None:
+    """Every code, subnormals and NaN too; blocks cut off at both ends; extreme scales, E8M0 bytes."""
+    for code, kind in (("e4m3", ml_dtypes.float8_e4m3fn), ("e5m2", ml_dtypes.float8_e5m2)):
+        form = FP8.of(code, "block", 32)
+        codes = np.resize(np.arange(256, dtype=np.uint8), (40, 80)).view(kind)
+        scales = np.array([[1, BIG, 1e-30], [2e-38, -3, 0.1]], np.float32)
+        t = PackedTensor(form, (40, 80), {"weight": codes, "weight_scale": scales})
+        with np.errstate(all="ignore"):
+            want = t.dequantize()
+        for mode in (FAST, CHECKED):
+            assert same(decoded(harness, t, mode), want)
+        flushed = decoded(harness, t, FLUSH)
+        small = np.abs(want) < 2.0**-126
+        assert same(flushed[~small], want[~small]) and not flushed[small].any()
+    form = FP8.of("e4m3", "block", 32, "powers")
+    powers = np.array([[0, 127, 254], [1, 100, 150]], np.uint8)
+    t = PackedTensor(form, (40, 80), {"weight": (np.resize(codes.view(np.uint8), (40, 80)) & 0x7E).view(
+        ml_dtypes.float8_e4m3fn), "weight_scale": powers})  # fmt: skip
+    with np.errstate(all="ignore"):
+        assert same(decoded(harness, t, FAST), t.dequantize())
+
+
+@pytest.mark.parametrize("scale", [65504.0, 6e-8, 0.0])
+def test_extreme_scales_of_integers(harness: Harness, scale: float) -> None:
+    t = drawn("gptq_4bit_g128")
+    parts = {**t.parts, "scales": np.full_like(t.parts["scales"], scale)}
+    t = PackedTensor(t.format, t.shape, parts)
+    for mode in (FAST, FLUSH):
+        assert same(decoded(harness, t, mode), t.dequantize())
+
+
+@pytest.fixture
+def mac(monkeypatch: pytest.MonkeyPatch, harness: Harness) -> None:
+    made = harness.factory()
+    monkeypatch.setattr(registry, "device", lambda: "metal")
+    monkeypatch.setattr(registry, "_VERDICTS", {})
+    monkeypatch.setattr(own, "factory", lambda: made)
+
+
+CHOSEN = ("fp8_e4m3_block128_inv", "bnb_fp4_g128_double", "hqq_4bit_g64_axis0", "exl3_3bit_mcg", "quip_3bit", "tq3")
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_mac_takes_them(mac: None, name: str) -> None:
+    """Every operation, stacks too, as `doctor` checks it; the load report names the way."""
+    form = find(name)
+    assert [registry.choose(op, form, "metal") for op in registry.OPS] == ["own"] * len(registry.OPS)
+    rows = {check.op: check for check in check_format(form, mx.float32)}
+    assert {check.implementation for check in rows.values()} == {"own"}
+    assert all(check.ok for check in rows.values()), rows
+    way = registry.place(drawn(name), mx.float32).ways.way
+    assert way.startswith("own packed ") and ("rotated" in way) == (form.kernel in ROTATED)
+
+
+def test_scattered_groups_are_orders_of_the_inputs(mac: None) -> None:
+    """GPTQ's g_idx: one matrix, and experts each with an order of its own."""
+    rng = np.random.default_rng(0)
+    each = []
+    for _ in range(2):
+        t = random_tensor(GPTQ.of(3, 16, "_v2", False), (24, 256), rng)
+        order = rng.permutation(np.arange(256) // 16).astype(np.int32)
+        each.append(PackedTensor(t.format, t.shape, {**t.parts, "g_idx": order}))
+    x = rng.standard_normal((2, 20, 256)).astype(np.float32)
+    one = registry.place(each[0], mx.float32)
+    assert one.kernel is own and mx.array_equal(
+        one.embedding(mx.array([3, 0]), mx.float32), each[0].dequantize()[[3, 0]]
+    )
+    for tokens in (1, 20):
+        want = x[0, :tokens] @ each[0].dequantize().T
+        assert np.abs(np.array(one.matmul(mx.array(x[0, :tokens]))) - want).max() < 1e-5 * np.abs(want).max()
+    stack = registry.place_stack(each, mx.float32)
+    assert stack.kernel is own
+    ids = np.array([[1], [0]])
+    got = np.array(stack.gather(mx.array(x[:, None, :3]), mx.array(ids), False))
+    want = np.stack([x[i, :3] @ each[ids[i, 0]].dequantize().T for i in range(2)])[:, None]
+    assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
+
+
+def test_what_a_struct_has_no_place_for(mac: None) -> None:
+    rng = np.random.default_rng(0)
+    uneven = random_tensor(GPTQ.of(3, 16, "_v2"), (24, 256), rng)
+    uneven = PackedTensor(uneven.format, uneven.shape, {**uneven.parts, "g_idx": np.zeros(256, np.int32)})
+    for t in (uneven, drawn("fp8_e4m3_block24"), drawn("fp8_e5m2_tensor", 8, 200), drawn("bnb_nf4_g8")):
+        assert arrays.inputs(t) is None
+        assert registry.place(t, mx.float32).ways.way == "reference"
+
+
+def test_constants_of_a_kernel_are_those_its_struct_names() -> None:
+    for name in NAMES:
+        one = held(drawn(name))
+        assert tuple(n for n, _ in one.constants) == source.constants(one.stem)
+        for body in source.PARAMETERS:
+            assert len(source.decoder(one.stem)) + len(source.body(body)) < source.LIMIT - 200
+    assert issubclass(find("exl3_3bit_mcg"), EXL3) and issubclass(find("vptq_v4k64r0_t1_o0x0x0"), VPTQ)
