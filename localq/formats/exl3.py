@@ -1,7 +1,8 @@
 """exl3_<bits>bit[_mcg|_mul1][_signs]: ExLlamaV3's trellis; 16 bits of a stream make each weight, then rotations.
 
 `trellis` int16 `[in / 16, out / 16, 16 * bits]`: per tile of 16 x 16 weights a stream of 256 codes of `bits` bits,
-the highest bit first in words of 32 (the two int16 of a word swapped). The state of code i is the 16 bits that end
+the highest bit first in words of 32 (the two int16 of a word swapped). 1.5, 2.5 and 3.5 bits (mul1 alone) are codes of
+1 and 2, 2 and 3, 3 and 4 bits in turn. The state of code i is the 16 bits that end
 with it, running round the tile's end; a formula makes a half-precision number of a state, one of three:
 
     (none)  x = state * 89226354 + 64248484, then as mcg
@@ -31,13 +32,13 @@ from localq.formats.hadamard import matrix, transform
 from localq.formats.reselect import RowDecoder
 
 _BLOCK, _TILE = 128, 16
-_NAME = re.compile(r"exl3_([1-8])bit(_mcg|_mul1)?(_signs)?")
+_NAME = re.compile(r"exl3_([1-8]|[123]\.5)bit(_mcg|_mul1)?(_signs)?")
 
 
 class EXL3(
     RowDecoder,
     name="exl3",
-    checked="its published kernels",
+    checked="exllamav3",
     kernel="exl3",
     family="exl3",
     bits=4,
@@ -56,8 +57,9 @@ class EXL3(
     as_signs: ClassVar[bool] = False
 
     @classmethod
-    def of(cls, bits: int, book: str = "", as_signs: bool = False) -> type[EXL3]:
+    def of(cls, bits: float, book: str = "", as_signs: bool = False) -> type[EXL3]:
         """The variant of this width and formula."""
+        bits = int(bits) if bits % 1 == 0 else bits
         name = f"exl3_{bits}bit{f'_{book}' if book else ''}{'_signs' * as_signs}"
         stored = bits + (2 if as_signs else 32) / 4096
         return EXL3.variant(name, bits=bits, book=book, as_signs=as_signs, bits_per_weight=stored)
@@ -65,7 +67,9 @@ class EXL3(
     @classmethod
     def find(cls, name: str) -> type[EXL3] | None:
         found = _NAME.fullmatch(name)
-        return None if found is None else cls.of(int(found[1]), (found[2] or "")[1:], bool(found[3]))
+        if found is None or ("." in found[1] and found[2] != "_mul1"):
+            return None
+        return cls.of(float(found[1]), (found[2] or "")[1:], bool(found[3]))
 
     @classmethod
     def examples(cls) -> tuple[type[Format], ...]:
@@ -78,7 +82,7 @@ class EXL3(
         if len(shape) != 2 or shape[0] % _BLOCK:
             raise CheckpointError(f"A matrix of shape {shape} has no multiple of {_BLOCK} rows, as {cls.name} needs.")
         out, width = shape
-        trellis = Part("int16", (width // _TILE, out // _TILE, _TILE * int(cls.bits)))
+        trellis = Part("int16", (width // _TILE, out // _TILE, int(_TILE * cls.bits)))
         if cls.as_signs:
             return {"trellis": trellis, "su": Part("int16", (width // 16,)), "sv": Part("int16", (out // 16,))}
         return {"trellis": trellis, "suh": Part("float16", (width,)), "svh": Part("float16", (out,))}
@@ -94,14 +98,17 @@ class EXL3(
         if "trellis" not in stored:
             return None
         part = stored["trellis"]
-        bits = part.shape[-1] // _TILE if len(part.shape) == 3 else 0
-        if part.dtype != "int16" or not 1 <= bits <= 8 or part.shape[-1] % _TILE:
+        bits = part.shape[-1] / _TILE if len(part.shape) == 3 else 0
+        if part.dtype != "int16" or bits not in (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8):
             raise CheckpointError(
-                f"trellis is {part.dtype} {part.shape}; expected int16 [in / 16, out / 16, 16 * bits] with 1 to 8 bits."
+                f"trellis is {part.dtype} {part.shape}; expected int16 [in / 16, out / 16, 16 * bits] with 1 to 8 "
+                f"bits, or 1.5, 2.5 or 3.5."
             )
         books = [name for name in ("mcg", "mul1") if name in stored]
         if len(books) > 1 or ({"suh", "svh"} & set(stored) and {"su", "sv"} & set(stored)):
             raise CheckpointError(f"A trellis is stored beside {', '.join(sorted(stored))}; some exclude each other.")
+        if bits % 1 and books != ["mul1"]:
+            raise CheckpointError(f"trellis is {part.shape}, of {bits} bits, which mul1 alone has; it is not stored.")
         form = cls.of(bits, books[0] if books else "", "su" in stored)
         return form, (part.shape[1] * _TILE, part.shape[0] * _TILE)
 
@@ -124,7 +131,7 @@ class EXL3(
         """Decoded tiles `[rows, columns, 16 * bits]` as the matrix `[rows * 16, columns * 16]`, not rotated yet."""
         rows, columns = trellis.shape[:2]
         words = np.ascontiguousarray(trellis).view(np.uint32).astype(np.uint64).reshape(rows, columns, -1)
-        first, last, shift = _windows(int(cls.bits))
+        first, last, shift = _windows(cls.bits)
         state = (words[..., first] << np.uint64(32) | words[..., last]) >> shift & np.uint64(0xFFFF)
         values = values_of(cls.book).take(state.astype(np.uint16))
         return values.reshape(rows, columns, _TILE, _TILE).transpose(0, 2, 1, 3).reshape(rows * _TILE, -1)
@@ -166,11 +173,11 @@ def values_of(book: str) -> NDArray[np.float32]:
 
 
 @cache
-def _windows(bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
+def _windows(bits: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
     """For each place of a tile the words of 32 bits its state begins and ends in, and the shift after it."""
-    ends = (_places() + 257) * bits
+    ends = np.floor((_places() + 257) * bits).astype(np.int64)
     first, last = (ends - 16) // 32, (ends - 1) // 32
-    words = 8 * bits
+    words = int(8 * bits)
     return first % words, last % words, ((last + 1) * 32 - ends).astype(np.uint64)
 
 

@@ -1,26 +1,52 @@
-"""EXL3 against a decoder written from its published kernels, step by step; its package needs CUDA even to unpack.
+"""EXL3 against its package's own decoder, run on the CPU (tools/fixtures/exl3.py), bit for bit at every width.
 
-`decoded` follows exllamav3's `dq` (one 16-bit window of a tile's stream), `decode_3inst` (three formulas), the
-shuffle of `reconstruct_kernel` and `get_weight_tensor`, with Python's integers and a Hadamard matrix. It shares no
-code with localq, but one reader of the same sources wrote both: an error in reading them would not be found here.
+Beside it `decoded` follows exllamav3's `dq` (one 16-bit window of a tile's stream), `decode_3inst` (three formulas),
+the shuffle of `reconstruct_kernel` and `get_weight_tensor`, with Python's integers and a Hadamard matrix.
 """
 
 from __future__ import annotations
 
+import json
 import struct
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from localq.checkpoints import open_checkpoint
 from localq.errors import CheckpointError
 from localq.formats import find
-from tests.packed.fixtures import NAME, read, write
+from tests.packed.fixtures import DATA, NAME, digest, read, write
 
 PROVES = {"exl3"}
 CONFIG = {"quant_method": "exl3", "version": "0.0.1", "bits": 4.0}
 MARK = {"mcg": np.array(0xCBAC1FED, np.uint32).view(np.int32), "mul1": np.array(0x83DCD12D, np.uint32).view(np.int32)}
+
+
+@cache
+def peers() -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    """The arrays of the fixture, and bits, book and digest of every case."""
+    with safe_open(DATA / "exl3.safetensors", "np") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+        return tensors, {name: json.loads(note) for name, note in sorted((stored.metadata() or {}).items())}
+
+
+@pytest.mark.parametrize("case", peers()[1])
+def test_as_the_package_decodes(tmp_path: Path, case: str) -> None:
+    tensors, cases = peers()
+    bits, book = cases[case]["bits"], cases[case]["book"]
+    vectors = ("su", "sv") if case == "3" else ("suh", "svh")
+    parts = {"trellis": np.ascontiguousarray(tensors["trellis"][..., : int(16 * bits)])}
+    parts |= {name: tensors[name] for name in vectors} | ({book: MARK[book]} if book else {})
+    t = read(tmp_path, parts, CONFIG)
+    assert find(t.format.name) is t.format and t.format.bits == bits and t.shape == (256, 128)
+    inner = t.format.tiles(t.parts["trellis"])  # type: ignore[attr-defined]
+    assert digest(inner) == cases[case]["inner"]
+    whole = t.dequantize()
+    want = tensors[f"rows.{case}"]
+    np.testing.assert_allclose(whole[[1, -2]], want, atol=2e-6 * np.abs(want).max(), rtol=0)  # order of float32 sums
 
 
 def half(bits: int) -> float:
@@ -137,6 +163,7 @@ GOOD = drawn(2, "mcg")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"trellis": np.zeros((8, 8, 40), np.int16)}, "of 2.5 bits, which mul1 alone has"),
         ({"suh": None}, "lacks its part 'suh'"),
         ({"mul1": MARK["mul1"]}, "some exclude each other"),
         ({"su": np.zeros(8, np.int16)}, "some exclude each other"),
