@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,6 @@ from localq.errors import CheckpointError
 from localq.formats.awq_family import AWQFamily, Read, read_settings
 from localq.formats.awq_gemv import zero_words
 from localq.formats.base import Array, Format, Match, PackedTensor, Part, count
-
-_NAME = re.compile(r"awq_gemv_fast_4bit_(?:g(\d{1,6})|row)(_asym)?")
 
 
 class AWQGemvFast(
@@ -34,9 +32,11 @@ class AWQGemvFast(
     row_multiple=4,
     zero_bits=16,
 ):
+    products: ClassVar[str] = "qzeros"  # the array of -scale * zero
+
     @classmethod
     def find(cls, name: str) -> type[Format] | None:
-        found = _NAME.fullmatch(name)
+        found = re.fullmatch(rf"{cls.stem}_4bit_(?:g(\d{{1,6}})|row)(_asym)?", name)
         return None if found is None else cls.of(4, int(found[1] or 0), found[2] is None)
 
     @classmethod
@@ -51,13 +51,13 @@ class AWQGemvFast(
         scales = (8 * zero_words(width, cls.group(width)), out)
         return {
             "qweight": Part("int16", (-(-out // 4), width)),
-            "qzeros": Part("float16|bfloat16|float32", scales),
+            cls.products: Part("float16|bfloat16|float32", scales),
             "scales": Part("float16|bfloat16|float32", scales),
         }
 
     @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
-        if not {"qweight", "qzeros", "scales"} <= set(stored) or stored["qweight"].dtype != "int16":
+        if not {"qweight", cls.products, "scales"} <= set(stored) or stored["qweight"].dtype != "int16":
             return None
         words, scales = stored["qweight"].shape, stored["scales"].shape
         if len(words) != 2 or len(scales) != 2:
@@ -79,27 +79,27 @@ class AWQGemvFast(
             packed = t.parts["qweight"][run.start // 4 : -(-run.stop // 4)]
         else:
             packed = _interleave(_rows(t)[index])
-        floats = {n: t.parts[n][:, index] for n in ("qzeros", "scales")}
+        floats = {n: t.parts[n][:, index] for n in (cls.products, "scales")}
         return PackedTensor(cls, (count(t.shape[0], index), t.shape[1]), {"qweight": packed, **floats})
 
     @classmethod
     def join_rows(cls, tensors: Sequence[PackedTensor]) -> PackedTensor | None:
         """Rows interleaved anew."""
-        parts = {n: np.concatenate([t.parts[n] for t in tensors], axis=-1) for n in ("qzeros", "scales")}
+        parts = {n: np.concatenate([t.parts[n] for t in tensors], axis=-1) for n in (cls.products, "scales")}
         parts["qweight"] = _interleave(np.concatenate([_rows(t) for t in tensors]))
         return PackedTensor(cls, (sum(t.shape[0] for t in tensors), tensors[0].shape[1]), parts)
 
     @classmethod
     def read(cls, t: PackedTensor) -> Read:
         groups = -(-t.shape[-1] // cls.group(t.shape[-1]))
-        scales, products = (np.ascontiguousarray(t.parts[n][:groups].T, np.float32) for n in ("scales", "qzeros"))
+        scales, products = (np.ascontiguousarray(t.parts[n][:groups].T, np.float32) for n in ("scales", cls.products))
         with np.errstate(all="ignore"):
             zeros = np.rint(-products / scales)
             far = ~(np.abs(-products / scales - zeros) < 0.25) | (zeros < 0) | (zeros > 15)
         if far.any():
             row, at = np.argwhere(far)[0]
             raise CheckpointError(
-                f"qzeros of a {cls.name} tensor are -scale * zero point; row {row}, group {at} gives the zero point "
+                f"{cls.products} of a {cls.name} tensor are -scale * zero point; row {row}, group {at} gives the point "
                 f"{float(-products[row, at] / scales[row, at]):g}, and a whole number from 0 to 15 was expected."
             )
         stored = _rows(t).reshape(t.shape[0], -1, 4, 2, 4)  # 8 at a time: evens, odds
@@ -112,7 +112,7 @@ class AWQGemvFast(
         scales = (rng.uniform(0.5, 1.5, layout["scales"].shape) / 16).astype(np.float16)
         zeros = (-scales.astype(np.float32) * rng.integers(0, 16, scales.shape)).astype(np.float16)
         codes = rng.integers(-(1 << 15), 1 << 15, layout["qweight"].shape, np.int64).astype(np.int16)
-        return PackedTensor(cls, shape, {"qweight": codes, "qzeros": zeros, "scales": scales})
+        return PackedTensor(cls, shape, {"qweight": codes, cls.products: zeros, "scales": scales})
 
 
 def _rows(t: PackedTensor) -> NDArray[np.uint8]:

@@ -16,8 +16,8 @@ from localq.formats import find
 from tests.packed.fixtures import NAME, assert_same, read, variants, write
 from tests.packed.native import assert_rows, decoded_by_mlx
 
-PROVES = {"awq", "awq_gemv", "awq_gemv_fast"}
-VARIANTS = variants("awq.safetensors")
+PROVES = {"awq", "awq_gemv", "awq_gemv_fast", "awq_llm"}
+VARIANTS = {**variants("awq.safetensors"), **variants("llm_awq.safetensors")}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
