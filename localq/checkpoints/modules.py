@@ -57,12 +57,10 @@ class Names(NamedTuple):
 
 def known_names() -> Names:
     """Names by which the registered formats store their arrays."""
-    from localq.formats import FORMATS
+    from localq.formats.index import all_names
 
-    forms = FORMATS.values()
-    mains = {name for form in forms for name in form.mains}
-    beside = {name for form in forms for name in (*form.suffixes, *form.unused)}
-    return Names(mains | _OTHER_MAINS, beside | mains | UNUSED | _OTHER_MAINS | _OTHERS)
+    mains, beside = all_names()
+    return Names(mains | _OTHER_MAINS, beside | UNUSED | _OTHER_MAINS | _OTHERS)
 
 
 def group(names: Iterable[str]) -> dict[str, Module]:
@@ -149,9 +147,7 @@ def identify(module: Module, stored: Mapping[str, Part], quantization: Mapping[s
     Raises:
         CheckpointError: several formats do, or one finds its own arrays contradicting or strange ones among them.
     """
-    from localq.formats import FORMATS
-
-    by_main = _by_main(len(FORMATS))
+    by_main = _by_main(_imported(stored, quantization))
     asked = dict.fromkeys(form for name in stored for form in by_main.get(name, ()))
     hits = [hit for hit in (form.match(quantization, stored) for form in asked) if hit is not None]
     if len(hits) > 1:
@@ -171,13 +167,32 @@ def identify(module: Module, stored: Mapping[str, Part], quantization: Mapping[s
     return form, shape
 
 
+def _imported(stored: Mapping[str, Part], quantization: Mapping[str, Any] | None) -> int:
+    """Have the files imported whose formats may know these arrays; how many formats there are then."""
+    from localq.formats.base import registered
+    from localq.formats.index import import_plain
+
+    lone = next(iter(stored.values())).dtype if len(stored) == 1 else ""
+    online = (quantization or {}).get("quant_method") == "bitnet"  # its master weights are plain floats
+    if not lone or online or not import_plain(lone):
+        _import_for(frozenset(stored))
+    return len(registered())
+
+
+@cache
+def _import_for(stored: frozenset[str]) -> None:
+    from localq.formats.index import import_for
+
+    import_for(stored)
+
+
 @cache
 def _by_main(formats: int) -> dict[str, list[type[Format]]]:
     """The formats (so many, when asked) that each main array may belong to."""
-    from localq.formats import FORMATS
+    from localq.formats.base import registered
 
     found: dict[str, list[type[Format]]] = {}
-    for form in FORMATS.values():
+    for form in registered().values():
         for main in form.mains:
             found.setdefault(main, []).append(form)
     return found

@@ -20,11 +20,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from localq.checkpoints.methods.compressed_tensors import Targets, read_targets
 from localq.errors import CheckpointError, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from localq.checkpoints.methods.compressed_tensors import Targets
     from localq.formats.base import Array, Format, PackedTensor
 
 _DONE = ("weight_input", "weight_output")
@@ -111,6 +111,15 @@ class Rotations:
                 )
             found[turn.location] = turn
         return found
+
+    def why(self) -> dict[str, str]:
+        """Stored name -> why its array is no tensor of the model."""
+        words = {
+            **dict.fromkeys(_LAYER, "a rotation, done at run time"),
+            **dict.fromkeys(_CACHE, "a rotation of queries and keys, whose products it leaves as they are"),
+            **dict.fromkeys(_DONE, "a rotation, already done to the weights"),
+        }
+        return {name: words[place] for name, (_, place) in self.arrays.items()}
 
     def form(self, inner: type[Format], shape: tuple[int, ...], turns: Mapping[str, Turn]) -> type[Format]:
         """The format of a tensor with these rotations."""
@@ -226,6 +235,8 @@ def _turns(group: str, scheme: Any) -> list[Turn]:
 
 
 def _names(found: Any, group: str) -> Targets:
+    from localq.checkpoints.methods.compressed_tensors import read_targets  # and patterns: only where they are needed
+
     return read_targets([found] if isinstance(found, str) else found, f"transform_config.{group}")
 
 

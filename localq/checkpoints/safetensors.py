@@ -144,7 +144,7 @@ class SafetensorsCheckpoint(Checkpoint):
         """The modules without the arrays nobody reads, and those: stored name -> why."""
         names = (name for name in self.stored if name not in self._rotations.arrays)
         modules = unfused(group(names), self.quantization)
-        unused = dict.fromkeys(self._rotations.arrays, "a rotation, done at run time")
+        unused = self._rotations.why()
         for name, module in list(modules.items()):
             idle = [suffix for suffix in module.parts if suffix in UNUSED]
             if len(module.parts) == 1 and name.rpartition(".")[2] in UNUSED:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 def find(name: str) -> type[Format] | None:
     """The format or the variant of a family called `name`, None where there is none."""
+    from localq.formats.base import made
+
+    if made(name) is not None:  # as for every tensor of an opened checkpoint
+        return made(name)
     from localq.formats import FORMATS  # by way of __getattr__
 
     known = FORMATS.get(name)

@@ -332,6 +332,16 @@ class Format:
         raise LocalqError(f"localq reads {cls.name} but does not write it.")
 
 
+def registered() -> Mapping[str, type[Format]]:
+    """The formats of the files imported so far; `localq.formats.FORMATS` imports them all."""
+    return _REGISTRY
+
+
+def made(name: str) -> type[Format] | None:
+    """The format or variant of this name, if it is there already."""
+    return _REGISTRY.get(name) or _VARIANTS.get(name)
+
+
 def count(length: int, index: slice | Array) -> int:
     """How many of `length` rows `index` takes."""
     return len(range(*index.indices(length))) if isinstance(index, slice) else len(index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -180,3 +181,30 @@ def test_mxfp4_of_auto_round(tmp_path: Path) -> None:
     e2m1 = np.float32([0, 0.5, 1, 1.5, 2, 3, 4, 6])
     want = np.tile(np.concatenate([e2m1, -e2m1]), 2)
     np.testing.assert_array_equal(t.dequantize(), np.stack([want / 2, want * 2]))
+
+
+FORMATS = {
+    "MXFP4": "mxfp4_packed",
+    "MXFP8": "mxfp8_bytes",
+    "NVFP4": "nvfp4_packed",
+    "FP8_BLOCK": "fp8_e4m3_block128_inv",
+}
+
+
+@pytest.mark.parametrize("scheme", FORMATS)
+def test_float_packings_written_by_auto_round(tmp_path: Path, scheme: str) -> None:
+    """Its own decode, which is in bfloat16 for blocks of FP8 and multiplies NVFP4's scales in another order."""
+    variant = variants("auto_round.safetensors")[scheme]
+    t = read(tmp_path, variant.parts, variant.config)
+    assert t.format.name == FORMATS[scheme] and t.shape == variant.shape
+    weights = t.dequantize()
+    if scheme == "FP8_BLOCK":
+        weights = weights.astype(ml_dtypes.bfloat16).astype(np.float32)
+    np.testing.assert_allclose(weights, variant.rows, rtol=3e-7 if scheme == "NVFP4" else 0, atol=0)
+
+
+def test_a_rotation_of_auto_round_is_refused(tmp_path: Path) -> None:
+    variant = variants("auto_round.safetensors")["MXFP4"]
+    config = {**variant.config, "rotation_config": {"hadamard_type": "hadamard", "block_size": 32}}
+    with open_checkpoint(write(tmp_path, variant.parts, config)) as checkpoint:
+        assert checkpoint.unsupported is not None and "rotation_config" in checkpoint.unsupported
