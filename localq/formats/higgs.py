@@ -42,6 +42,7 @@ class HIGGS(
     RowDecoder,
     name="higgs",
     checked="flute, transformers",
+    kernel="higgs",
     family="higgs",
     bits=4,
     group_size=256,

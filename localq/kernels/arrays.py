@@ -40,6 +40,7 @@ TABLES: dict[str, Mapping[str, Callable[[], Array]]] = {  # stem -> member -> th
 LAYOUTS: dict[str, Callable[[PackedTensor], Inputs | None]] = {  # stem -> arrays, None where the struct has no place
     "nvfp4_ggml": _scale_of_rows,
     **{"integers": layouts.integers, "fp8": layouts.fp8, "bnb_4bit": layouts.bnb_4bit, "tq": codebooks.tq},
+    **{"higgs": codebooks.higgs},
     **{"aqlm": codebooks.aqlm, "vptq": codebooks.vptq, "exl3": codebooks.exl3, "quip": codebooks.quip},
 }
 

@@ -18,7 +18,7 @@ from localq.formats.e8p import e8_short, e8p
 from localq.formats.quip import unpack
 from localq.formats.tq import GROUP, signs
 from localq.kernels.inputs import WHOLE, Inputs, Rotation
-from localq.kernels.layouts import kind
+from localq.kernels.layouts import kind, stream
 
 Array = NDArray[Any]
 _BOOKS = {"": 0, "mcg": 1, "mul1": 2}
@@ -31,6 +31,18 @@ def tq(t: PackedTensor) -> Inputs | None:
     before = signs(int(t.parts["seed"]), t.shape[-1])
     rotated = Rotation(GROUP, before=before)
     return Inputs("tq", arrays, {"BITS": int(form.bits)}, {"levels": form.levels()}, rotated)
+
+
+def higgs(t: PackedTensor) -> Inputs | None:
+    """Pairs of weights in the order of rows, a stream of them; inputs are rotated."""
+    form: Any = t.format
+    bits, width = int(form.bits), t.shape[-1]
+    pairs = form.codes(t, np.arange(t.shape[0] // form.row_multiple)).reshape(t.shape[0], -1)
+    grid, scales = form.scales(t)["tables2"], t.parts["scales"]
+    arrays = {"w": stream(pairs, 2 * bits), "grid": grid, "scales": scales}
+    constants: dict[str, int | str] = {"BITS": bits, "GROUP": form.group_size, "S": kind(scales), "V": kind(grid)}
+    after = np.full(width, 1 / np.sqrt(form.hadamard), np.float32)
+    return Inputs("higgs", arrays, constants, rotated=Rotation(form.hadamard, after=after))
 
 
 def aqlm(t: PackedTensor) -> Inputs | None:
@@ -80,7 +92,7 @@ def exl3(t: PackedTensor) -> Inputs | None:
     return Inputs(
         "exl3",
         {"w": words},
-        {"BITS": int(form.bits), "BOOK": _BOOKS[form.book]},
+        {"HALVES": int(2 * form.bits), "BOOK": _BOOKS[form.book]},
         rotated=Rotation(128, before=left),
         turned=Rotation(128, after=right * np.float32(1 / 128)),
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from localq.formats.awq_family import AWQFamily
 from localq.formats.base import PackedTensor
+from localq.formats.bits import pack
 from localq.formats.bnb_4bit import BNB4Bit, read_state, stored_bytes
 from localq.formats.ct_int8 import CTInt8
 from localq.formats.ct_packed import CTPacked
@@ -31,16 +32,10 @@ _ALL = 1 << 30  # rows or columns that share a scale: all
 
 
 def stream(codes: Codes, bits: int) -> NDArray[np.uint16]:
-    """Codes `[..., n * 16]` as a little-endian stream of `bits` each."""
-    runs = codes.reshape(-1, 16)
-    out = np.zeros((len(runs), bits), np.uint16)
-    for k in range(16):
-        at, shift = divmod(k * bits, 16)
-        wide = runs[:, k].astype(np.uint32) << np.uint32(shift)
-        out[:, at] |= wide.astype(np.uint16)
-        if shift + bits > 16:
-            out[:, at + 1] |= (wide >> np.uint32(16)).astype(np.uint16)
-    return out
+    """Codes, rows one after another, as a little-endian stream of `bits` (1 to 8) each: whole uint16 in all."""
+    flat = codes.reshape(-1)
+    padded = np.concatenate([flat, np.zeros(-len(flat) % 32, np.uint8)]) if len(flat) % 32 else flat
+    return pack(padded, bits).view(np.uint16)[: len(flat) * bits // 16]
 
 
 def kind(a: Array) -> str:

@@ -6,6 +6,8 @@ bit for bit between their rotations; the rotations themselves are compared with 
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import mlx.core as mx
 import numpy as np
@@ -32,26 +34,42 @@ NAMES = (  # one of every struct, and of every way into it
     *("hqq_3bit_g64", "hqq_1bit_g16", "hqq_4bit_g64_axis0", "hqq_2bit_g32_axis0"),
     *("fp8_e4m3_block128_inv", "fp8_e5m2_channel", "fp8_e4m3_block64_powers", "fp8_e4m3_halves", "quanto_float8"),
     *("bnb_nf4_g64", "bnb_fp4_g128_double", "bnb_nf4_g1024_double", "tq2", "tq3", "tq4"),
+    *("higgs_4bit_g256_h256", "higgs_2bit_g64_h128", "higgs_3bit_g128_h2048"),
     *("aqlm_2x8_g1x8", "aqlm_1x12_g2x16", "aqlm_3x4_g1x4", "vptq_v4k64r0_t1_o0x0x0", "vptq_v6k256r16_t2_o32x3x64_perm"),
-    *("exl3_4bit_mul1", "exl3_3bit_mcg", "exl3_1bit", "exl3_5bit_signs", "quip_2bit", "quip_3bit", "quip_4bit_x3.6"),
+    *("exl3_4bit_mul1", "exl3_3bit_mcg", "exl3_1bit", "exl3_2.5bit_mul1", "quip_2bit", "quip_3bit", "quip_4bit_x3.6"),
 )
-FUSED = ("gptq_v2_3bit_g64", "hqq_4bit_g64_axis0", "fp8_e4m3_block128_inv", "bnb_nf4_g64", "aqlm_2x8_g1x8")
-FUSED += (
-    "exl3_4bit_mul1",
-    "exl3_3bit_mcg",
-    "quip_4bit_x3.6",
-    "tq3",
-)  # not those that add a product: fused it is nearer, other bits
-ONE_EACH = ("gptq_v2_3bit_g64", "hqq_4bit_g64_axis0", "fp8_e4m3_block128_inv", "bnb_nf4_g64", "bnb_fp4_g128_double")
+FUSED: tuple[str, ...] = (
+    "gptq_v2_3bit_g64",
+    "hqq_4bit_g64_axis0",
+    "fp8_e4m3_block128_inv",
+    "bnb_nf4_g64",
+    "aqlm_2x8_g1x8",
+)
+# Not those that add a product: fused it is nearer, in other bits.
+FUSED += ("exl3_4bit_mul1", "exl3_3bit_mcg", "quip_4bit_x3.6", "tq3")
+ONE_EACH: tuple[str, ...] = (
+    "gptq_v2_3bit_g64",
+    "hqq_4bit_g64_axis0",
+    "fp8_e4m3_block128_inv",
+    "bnb_nf4_g64",
+    "bnb_fp4_g128_double",
+)
 ONE_EACH += ("aqlm_2x8_g1x8", "vptq_v6k256r16_t2_o32x3x64_perm", "exl3_3bit_mcg", "quip_3bit", "tq3")
-ROTATED = ("tq", "exl3", "quip")
+ROTATED = ("tq", "exl3", "quip", "higgs")
+ROWS = {"exl3": 128, "quip": 128, "higgs": 512}
 BIG = 1e30
 
 
-def drawn(name: str, rows: int = 0, columns: int = 256, seed: int = 0) -> PackedTensor:
+def form_of(name: str) -> Any:
     form = find(name)
-    rows = rows or (128 if form.kernel in ("exl3", "quip") else 36)
-    return random_tensor(form, (rows, columns), np.random.default_rng(seed))
+    assert form is not None, name
+    return form
+
+
+def drawn(name: str, rows: int = 0, columns: int = 256, seed: int = 0) -> PackedTensor:
+    form = form_of(name)
+    shape = (rows or ROWS.get(form.kernel, 36), 2048 if name.endswith("h2048") else columns)
+    return random_tensor(form, shape, np.random.default_rng(seed))
 
 
 def held(*tensors: PackedTensor) -> source.Packed:
@@ -61,9 +79,10 @@ def held(*tensors: PackedTensor) -> source.Packed:
     return arrays.packed(each, (*stack, *tensors[0].shape))
 
 
-def between(t: PackedTensor) -> np.ndarray:
+def between(t: PackedTensor) -> Any:
     """float32 weights as the reference has them, before it rotates them."""
-    form, p = t.format, t.parts
+    form: Any = t.format
+    p = t.parts
     if form.kernel == "tq":
         codes = np.unpackbits(p["weight"].view(np.uint8), bitorder="little").reshape(t.size, int(form.bits))
         levels = form.levels()[codes @ (1 << np.arange(int(form.bits)))].reshape(-1, 128)
@@ -72,6 +91,8 @@ def between(t: PackedTensor) -> np.ndarray:
         return np.ascontiguousarray(form.tiles(p["trellis"]).T)
     if form.kernel == "quip":
         return form.points(t)
+    if form.kernel == "higgs":
+        return form.points(t, np.arange(t.shape[0]))
     return ordered(t)
 
 
@@ -92,7 +113,7 @@ def same(got: np.ndarray, want: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("form", FAMILIES, ids=lambda f: f.name)
 def test_every_family_is_served_and_tried_here(form: type[Format]) -> None:
-    assert any(issubclass(find(name), form) for name in NAMES) or form.name in _LIKE_OTHERS
+    assert any(issubclass(form_of(name), form) for name in NAMES) or form.name in _LIKE_OTHERS
     for op in registry.OPS:
         assert own.serves(op, form)
 
@@ -202,7 +223,7 @@ CHOSEN = ("fp8_e4m3_block128_inv", "bnb_fp4_g128_double", "hqq_4bit_g64_axis0", 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_mac_takes_them(mac: None, name: str) -> None:
     """Every operation, stacks too, as `doctor` checks it; the load report names the way."""
-    form = find(name)
+    form = form_of(name)
     assert [registry.choose(op, form, "metal") for op in registry.OPS] == ["own"] * len(registry.OPS)
     rows = {check.op: check for check in check_format(form, mx.float32)}
     assert {check.implementation for check in rows.values()} == {"own"}
@@ -250,4 +271,4 @@ def test_constants_of_a_kernel_are_those_its_struct_names() -> None:
         assert tuple(n for n, _ in one.constants) == source.constants(one.stem)
         for body in source.PARAMETERS:
             assert len(source.decoder(one.stem)) + len(source.body(body)) < source.LIMIT - 200
-    assert issubclass(find("exl3_3bit_mcg"), EXL3) and issubclass(find("vptq_v4k64r0_t1_o0x0x0"), VPTQ)
+    assert issubclass(form_of("exl3_3bit_mcg"), EXL3) and issubclass(form_of("vptq_v4k64r0_t1_o0x0x0"), VPTQ)
