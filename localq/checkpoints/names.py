@@ -172,10 +172,11 @@ def _pieces(keys: ModelKeys, entry: Architecture) -> dict[str, Source]:
 def _cuts(keys: ModelKeys, entry: Architecture, name: str, shape: tuple[int, ...]) -> list[tuple[str, int]] | None:
     """Parts of a fused tensor with their rows, in stored order (`fuse_qkv`, `fuse_gate_up_exps`), or None."""
     block, qkv, kind = name.partition(".attn_qkv.")
-    both = "blk.{i}.attn_qkv.weight" in entry.names  # hybrid models: linear attention is published fused
-    if qkv and "blk.{i}.attn_q.weight" in entry.names and not (both and f"{block}.ssm_conv1d.weight" in keys.tensors):
+    both = "blk.{i}.attn_qkv.weight" in entry.names  # published fused: everywhere, or in linear attention alone
+    gated = both and "blk.{i}.ssm_conv1d.weight" in entry.names and f"{block}.ssm_conv1d.weight" not in keys.tensors
+    if qkv and "blk.{i}.attn_q.weight" in entry.names and (gated or not both):
         query, key, value = projected(keys, block)
-        query *= 2 if both else 1  # the gate of the queries lies beside them
+        query *= 2 if gated else 1  # the gate of the queries lies beside them
         rows, sizes = _rows(name, shape), {"attn_q": query, "attn_k": key, "attn_v": value}
     else:
         block, gate_up, kind = name.partition(".ffn_gate_up_exps.")

@@ -121,6 +121,12 @@ def _periodic(default: int) -> Planner:
     return planner
 
 
+def _plamo3(config: Config) -> list[LayerCache]:
+    """As Gemma 3; the window has two names."""
+    window = size(config, "sliding_window", "window_size", default=2048)
+    return _periodic(8)({**config, "sliding_window": window})
+
+
 def _gemma3n(config: Config) -> list[LayerCache]:
     """The last layers use the keys and values of earlier ones."""
     types = _types(config, 5)
@@ -195,6 +201,7 @@ _WINDOWED: dict[str, Planner] = {
     "mistral": _mistral,
     "ministral3": _typed(),
     "mistral3": _typed(),
+    "olmo": _typed(),  # computed as Llama (models/corrected/olmo.py)
     "olmo3": _typed(4),
     "gpt_oss": _typed(2),
     "mellum": _typed(),
@@ -202,6 +209,8 @@ _WINDOWED: dict[str, Planner] = {
     "exaone_moe": _typed(),
     "laguna": _typed(),
     "muse_glimmer": _typed(),
+    "spark2_5": _typed(),
+    "plamo3": _plamo3,
     "cohere2": _periodic(4),
     "gemma3": _periodic(6),
     "gemma3_text": _periodic(6),
@@ -233,8 +242,10 @@ def _unfolded(config: Config) -> list[LayerCache]:
 
 def _indexed(config: Config) -> list[LayerCache]:
     """DeepSeek's sparse attention: the indexer keeps a key (and, in mlx-lm, room for a value) per token besides."""
-    layer = latent_layer(config)
-    return [layer._replace(width=layer.width + 2 * size(config, "index_head_dim"))] * size(config, "num_hidden_layers")
+    layer, layers = latent_layer(config), size(config, "num_hidden_layers")
+    own = layer._replace(width=layer.width + 2 * size(config, "index_head_dim"))
+    kinds = config.get("indexer_types")  # GLM-5.2: shared ones keep none
+    return [layer if kind == "shared" else own for kind in (kinds if isinstance(kinds, list) else ["full"] * layers)]
 
 
 def _twice(config: Config) -> list[LayerCache]:
@@ -266,6 +277,27 @@ def _one_head(config: Config) -> list[LayerCache]:
     return [layer] * size(config, "n_layer", "num_hidden_layers")
 
 
+def _plamo(config: Config) -> list[LayerCache]:
+    """PLaMo 13B: `n_shared_head` queries share a key, whatever the config calls the number of those."""
+    queries = size(config, "num_attention_heads")
+    groups = -(-queries // max(size(config, "n_shared_head", default=8), 1))
+    width = size(config, "hidden_size") // max(queries, 1)
+    return [LayerCache("full", 2 * groups * width)] * size(config, "num_hidden_layers")
+
+
+def _minimax_m3(config: Config) -> list[LayerCache]:
+    """Layers whose attention is sparse keep an index key per token besides."""
+    own, full = config.get("sparse_attention_config"), full_layer(config)
+    layers = size(config, "num_hidden_layers")
+    if not isinstance(own, Mapping):
+        return [full] * layers
+    flags = own.get("sparse_attention_freq")
+    if not isinstance(flags, list) or len(flags) < layers:
+        raise CheckpointError(f"The config's sparse_attention_freq is {flags!r}; expected one flag per layer.")
+    sparse = full._replace(width=full.width + size(own, "sparse_index_dim"))
+    return [sparse if flag else full for flag in flags[:layers]]
+
+
 def _dbrx(config: Config) -> list[LayerCache]:
     own = config.get("attn_config")
     count = size(own, "kv_n_heads") if isinstance(own, Mapping) else size(config, "n_heads")
@@ -291,12 +323,14 @@ _OWN: dict[str, Planner] = {
     "nanbeige": _loops,
     "openelm": _openelm,
     "dbrx": _dbrx,
+    "plamo": _plamo,
+    "minimax_m3_vl": _minimax_m3,
 }
 
 # Keys and values of every token in every layer: `num_key_value_heads` heads, `head_dim` wide where that is a key ...
 PLAIN = frozenset(
     """bitnet dots1 ernie4_5 ernie4_5_moe exaone gemma gemma2 glm glm4 glm4_moe hunyuan_v1_dense lille-130m minicpm
-    minimax minimax_m2 nemotron olmo2 olmoe qwen3 qwen3_moe seed_oss smollm3 solar_open telechat3""".split()
+    minimax minimax_m2 nemotron olmo2 olmoe qwen3 qwen3_moe seed_oss smollm3 solar_open talkie telechat3""".split()
 )
 # ... and hidden_size / heads wide whatever `head_dim` says.
 DIVIDED = frozenset(

@@ -134,6 +134,16 @@ def _kimi(config: Config) -> list[LayerCache]:
     return [state if i + 1 in own else latent_layer(config) for i in range(size(config, "num_hidden_layers"))]
 
 
+def _ling(config: Config) -> list[LayerCache]:
+    """Ling 3: as Kimi Linear, latent attention in the last layer of each group and in what is no full group."""
+    count, width = size(config, "num_attention_heads"), size(config, "head_dim")
+    conv = 3 * (size(config, "short_conv_kernel_size", default=4) - 1) * count * width
+    state = LayerCache("state", state=conv, state32=count * width * width)
+    layers, group = size(config, "num_hidden_layers"), max(size(config, "layer_group_size", default=4), 1)
+    latent = [(i + 1) % group == 0 or i >= layers // group * group for i in range(layers)]
+    return [latent_layer(config) if flag else state for flag in latent]
+
+
 def _rwkv7(config: Config) -> list[LayerCache]:
     hidden = size(config, "hidden_size")
     return [LayerCache("state", state=2 * hidden + hidden * size(config, "head_dim"))] * size(
@@ -165,6 +175,7 @@ RECURRENT: dict[str, Planner] = {
     "falcon_h1": _falcon,
     "jamba": _jamba,
     "kimi_linear": _kimi,
+    "bailing_moe_v3": _ling,
     "rwkv7": _rwkv7,
     "plamo2": _plamo2,
 }

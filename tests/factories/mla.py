@@ -60,7 +60,8 @@ def keys(c: Config) -> dict[str, Any]:
         out["attention.indexer.key_length"] = c["index_head_dim"]
         out["attention.indexer.top_k"] = c["index_topk"]
         if c["model_type"] == "glm_moe_dsa":
-            out["attention.indexer.types"] = [True] * c["num_hidden_layers"]
+            kinds = c.get("indexer_types", ["full"] * c["num_hidden_layers"])
+            out["attention.indexer.types"] = [kind == "full" for kind in kinds]
     all_dim = (c.get("rope_scaling") or {}).get("mscale_all_dim")
     if all_dim is not None:
         out["rope.scaling.yarn_log_multiplier"] = 0.1 * all_dim
@@ -89,11 +90,17 @@ def published(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]]:
         yield name, w
 
 
+def _without_shared(c: Config, name: str, w: Array) -> Iterator[tuple[str, Array]]:
+    if ".indexer." not in name or c["indexer_types"][int(name.split(".")[2])] == "full":
+        yield from published(c, name, w)
+
+
 def _case(gguf: str = "deepseek2", **config: Any) -> Case:
     return Case(gguf, {**_LATENT, **config}, keys, halves, hugging_face=published)
 
 
-_SPARSE = {"index_n_heads": 2, "index_head_dim": 128, "index_topk": 32, "n_group": 1, "topk_group": 1}
+# Only 12 of the tokens are looked at. With few heads many scores are zero (a ReLU): ties, which both break their own way
+_SPARSE = {"index_n_heads": 16, "index_head_dim": 128, "index_topk": 12, "n_group": 1, "topk_group": 1}
 _SIGMOID = {"scoring_func": "sigmoid", "norm_topk_prob": True, "topk_method": "noaux_tc"}
 CASES: dict[str, Case] = {
     "deepseek_v2": _case(
@@ -128,5 +135,17 @@ CASES: dict[str, Case] = {
         rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         rope_theta=1e6,
     ),
+    "glm52": _case(
+        "glm-dsa",
+        model_type="glm_moe_dsa",
+        **{**_EXPERTS, "first_k_dense_replace": 2},
+        **_SIGMOID,
+        **_SPARSE,
+        num_hidden_layers=4,
+        indexer_types=["full", "full", "shared", "shared"],
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        rope_theta=1e6,
+    )._replace(hugging_face=_without_shared),
     "youtu": _case(model_type="youtu_llm", tie_word_embeddings=True, rope_theta=1.6e6, mlp_bias=GONE),
 }
