@@ -79,9 +79,10 @@ def place(t: PackedTensor, dtype: mx.Dtype) -> Placed:
     """A matrix `[out, in]` where it will be multiplied, still packed, with activations of `dtype`."""
     kernel = _settled(t, "matmul", dtype)
     shape = (t.shape[-2], t.shape[-1])
-    if kernel is own and (held := own.prepare(t, dtype)) is not None:
-        return Placed(own, held, t.format.name, shape, t.nbytes)
     handle = native.prepare(t, dtype) if kernel is native else None
+    takes = kernel is own or (handle is None and _in_its_place(t, "matmul", dtype))
+    if takes and (held := own.prepare(t, dtype)) is not None:
+        return Placed(own, held, t.format.name, shape, t.nbytes)
     if handle is None:
         return Placed(reference, reference.prepare(t, dtype), t.format.name, shape, t.nbytes)
     many = native.views(handle, t.shape) if device() == "cpu" else None
@@ -97,9 +98,10 @@ def place_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> PlacedStack
     name = "+".join(sorted({t.format.name for t in tensors}))
     shape, nbytes = (len(tensors), *tensors[0].shape), sum(t.nbytes for t in tensors)
     kernel = _settled(tensors[0], "gather", dtype) if one_format else reference
-    if kernel is own and (held := own.prepare_stack(tensors, dtype)) is not None:
-        return PlacedStack(own, held, name, shape, nbytes)
     handle = native.prepare_stack(tensors, dtype) if kernel is native else None
+    takes = kernel is own or (one_format and handle is None and _in_its_place(tensors[0], "gather", dtype))
+    if takes and (held := own.prepare_stack(tensors, dtype)) is not None:
+        return PlacedStack(own, held, name, shape, nbytes)
     if handle is None:
         return PlacedStack(reference, reference.prepare_stack(tensors, dtype), name, shape, nbytes)
     views = native.views(handle, shape) if device() == "cpu" else None
@@ -213,29 +215,41 @@ def _ways(handle: Any) -> Ways:
 
 def _settled(t: PackedTensor, op: str, dtype: mx.Dtype) -> Any:
     """The implementation for this very tensor: chosen, able to hold it, and seen to agree with the reference."""
-    where = device()
-    for kernel in _IMPLEMENTATIONS[choose(op, t.format, where)]:
-        if not (own.serves(op, t.format) if kernel is own else native.holds(t)):
-            continue
-        key = (where, "own stack" if kernel is own and op == "gather" else kernel.NAME, t.format.name, str(dtype))
-        if key not in _VERDICTS:
-            sample = _sample(t, kernel)
-            if kernel is own and not own.holds(sample):
-                continue
-            verdict = _agrees(sample, kernel, op, dtype)
-            if verdict is None:  # rows of zeros say nothing: use it, and look again at the next tensor
-                return kernel
-            _VERDICTS[key] = not verdict
-            if verdict:
-                owner = "MLX's" if kernel is native else "localq's own"
-                warnings.warn(
-                    f"{owner} kernel for {t.format.name} on {where} {verdict}; using a slower one.",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
-        if _VERDICTS[key]:
+    for kernel in _IMPLEMENTATIONS[choose(op, t.format, device())]:
+        if _trusted(t, kernel, op, dtype):
             return kernel
     return reference
+
+
+def _in_its_place(t: PackedTensor, op: str, dtype: mx.Dtype) -> bool:
+    """Whether `own` takes a tensor that MLX's mode does not hold, as it does others of its format."""
+    if device() != "metal" or os.environ.get("LOCALQ_KERNELS") or choose(op, t.format, "metal") != "native":
+        return False
+    return _trusted(t, own, op, dtype)
+
+
+def _trusted(t: PackedTensor, kernel: Any, op: str, dtype: mx.Dtype) -> bool:
+    """Whether a kernel may hold a tensor and agrees with the reference; where it does not, warns once."""
+    if not (own.serves(op, t.format) if kernel is own else native.holds(t)):
+        return False
+    where = device()
+    key = (where, "own stack" if kernel is own and op == "gather" else kernel.NAME, t.format.name, str(dtype))
+    if key not in _VERDICTS:
+        sample = _sample(t, kernel)
+        if kernel is own and not own.holds(sample):
+            return False
+        verdict = _agrees(sample, kernel, op, dtype)
+        if verdict is None:  # rows of zeros say nothing: use it, and look again at the next tensor
+            return True
+        _VERDICTS[key] = not verdict
+        if verdict:
+            owner = "MLX's" if kernel is native else "localq's own"
+            warnings.warn(
+                f"{owner} kernel for {t.format.name} on {where} {verdict}; using a slower one.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+    return _VERDICTS[key]
 
 
 def tolerance(dtype: mx.Dtype, where: str) -> float:

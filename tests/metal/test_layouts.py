@@ -256,6 +256,19 @@ def test_scattered_groups_are_orders_of_the_inputs(mac: None) -> None:
     assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
 
 
+def test_a_tensor_that_its_usual_mode_does_not_hold(mac: None) -> None:
+    """MLX's modes have no stacks of matrices with orders of their own, and no rows of 48 8-bit floats."""
+    rng = np.random.default_rng(0)
+    each = []
+    for _ in range(2):
+        t = random_tensor(GPTQ.of(4, 32, "_v2"), (24, 64), rng)
+        order = rng.permutation(np.arange(64) // 32).astype(np.int32)
+        each.append(PackedTensor(t.format, t.shape, {**t.parts, "g_idx": order}))
+    assert registry.place(each[0], mx.float32).ways.way.startswith("native")
+    assert registry.place_stack(each, mx.float32).ways.way == "own packed integers"
+    assert registry.place(drawn("fp8_e4m3_channel", 8, 48), mx.float32).ways.way == "own packed fp8"
+
+
 def test_what_a_struct_has_no_place_for(mac: None) -> None:
     rng = np.random.default_rng(0)
     uneven = random_tensor(GPTQ.of(3, 16, "_v2"), (24, 256), rng)
