@@ -3,7 +3,8 @@
 `config_groups` maps a name to `targets` (module names, "re:" patterns, class names) and `weights` (num_bits, type,
 strategy, group_size, symmetric, block_structure); `format` is said per group, else for all; `ignore` takes modules out
 again. Exact names go before patterns, patterns before classes. AutoRound's `llm_compressor` packing has no groups: its
-arrays (MXFP4, MXFP8, NVFP4) say everything. Sources: compressed_tensors/quantization/quant_config.py, utils/match.py.
+arrays (MXFP4, MXFP8, NVFP4) say everything. `sparsity_config` tells of weights stored without their zeros; which, the
+arrays say. Sources: compressed_tensors/quantization/quant_config.py, utils/match.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from localq.checkpoints.patterns import Pattern
 from localq.errors import CheckpointError, UnsupportedError
 
-_SPARSE = (None, "dense")
+_SPARSE = ("sparse-24-bitmask", "sparse-bitmask")
 _KEYS = ("num_bits", "type", "strategy", "group_size", "symmetric")
 
 
@@ -35,15 +36,17 @@ class Targets(NamedTuple):
 
 
 def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None]:
-    """Module path -> settings: format, num_bits, type, strategy, group_size, symmetric, version, weight_block_size."""
+    """Module path -> format, num_bits, type, strategy, group_size, symmetric, weight_block_size, version, sparsity."""
     sparsity = config.get("sparsity_config")
     kind = sparsity.get("format") if isinstance(sparsity, Mapping) else None
-    if kind not in _SPARSE:
+    if kind not in (None, "dense", *_SPARSE):
         raise UnsupportedError(
             f"The checkpoint is stored sparse ({kind}), which localq does not undo.",
             "Take a dense build of the same model.",
         )
     common = {"quant_method": "compressed-tensors", "version": config.get("version")}
+    if kind in _SPARSE:
+        common["sparsity"] = kind
     if not config.get("config_groups"):
         return lambda path: common
     groups = _groups(config)
@@ -53,7 +56,7 @@ def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None
         ranked = [(targets.rank(path), settings) for targets, settings in groups]
         best = min(ranked, key=lambda pair: pair[0])
         if best[0] == 3 or ignored.rank(path) < 3:
-            return None
+            return common if kind in _SPARSE else None
         return {**common, **best[1]}
 
     return answer
