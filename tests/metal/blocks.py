@@ -33,12 +33,18 @@ def ordinary(stem: str, shape: tuple[int, int], seed: int = 0) -> PackedTensor:
 
 
 def with_scale(stem: str, shape: tuple[int, int], scale: float) -> PackedTensor:
-    """Random codes under one scale: of fp16 the largest, the smallest subnormal, zero, infinity.
-
-    Formats whose scales are bytes have the power of two below it instead, or what is nearest.
-    """
+    """Random codes under one scale: of fp16 the largest, the smallest subnormal, zero, infinity."""
     t = ordinary(stem, shape, seed=1)
     blocks = t.parts["weight"].copy().reshape(-1, STEMS[stem].block_bytes)
+    set_scale(stem, blocks, scale)
+    return PackedTensor(t.format, shape, {**t.parts, "weight": blocks.reshape(shape[0], -1)})
+
+
+def set_scale(stem: str, blocks: np.ndarray, scale: float) -> None:
+    """Give every block this scale and minimum.
+
+    Formats whose scales are bytes get the power of two below it, or the nearest they have.
+    """
     if stem == "mxfp4_ggml":
         blocks[:, 0] = 127 + np.floor(np.log2(abs(scale or 1)))
         blocks[:, 1:] *= np.uint8(scale != 0)
@@ -51,7 +57,6 @@ def with_scale(stem: str, shape: tuple[int, int], scale: float) -> PackedTensor:
     else:
         for at in HALF_AT[stem]:
             blocks[:, at : at + 2] = np.array([scale], np.float16).view(np.uint8)
-    return PackedTensor(t.format, shape, {**t.parts, "weight": blocks.reshape(shape[0], -1)})
 
 
 def every_kind(stem: str, columns: int) -> PackedTensor:

@@ -32,6 +32,10 @@ def test_struct_and_format_agree(stem: str) -> None:
     text, fmt = source.decoder(stem), STEMS[stem]
     assert f"WEIGHTS = {fmt.block_size}, BYTES = {fmt.block_bytes}, ALIGN = {alignment(stem)} }}" in text
     assert fmt.block_bytes % alignment(stem) == 0
+    run, span, stride = (
+        int(text.split(f"{name} = ")[1].split(",")[0].split()[0]) for name in ("RUN", "SPAN", "STRIDE")
+    )
+    assert stride % run == 0 and fmt.block_size % (span * stride) == 0  # no piece lies in two blocks
     for name in source.PARAMETERS:
         assert len(text) + len(source.body(name)) < source.LIMIT
 
