@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--picture", action="store_true", help="draw the number format: its bits, and all its values")
     parser.add_argument("--offline", action="store_true", help="read names only where nothing is on this machine")
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="read all weights, and say for each format whether MLX's modes hold their very values",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="with --picture: write it there as SVG")
     add_json(parser)
 
@@ -82,7 +87,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     code = 0
     for name in args.names:
         try:
-            answer = _answer(name, args.offline)
+            answer = _answer(name, args.offline, args.measure)
             if not out.json:
                 _show(answer, out, first=not answers)
             if answer.on_hub:
@@ -104,8 +109,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return code
 
 
-def _answer(name: str, offline: bool) -> Answer:
-    """The headers of what is here, else a reading of the name."""
+def _answer(name: str, offline: bool, measured: bool) -> Answer:
+    """The headers of what is here (and its weights, if they are to be measured), else a reading of the name."""
     from localq.labels import read_label
 
     path = _here(name)
@@ -114,7 +119,9 @@ def _answer(name: str, offline: bool) -> Answer:
         from localq.inspect.truth import read_truth
 
         with open_checkpoint(path) as checkpoint:
-            return Answer(name, read_label(_base(name)), read_truth(checkpoint), local=True)
+            return Answer(name, read_label(_base(name)), read_truth(checkpoint, measured), local=True)
+    if measured:
+        raise UsageError(f"'{name}' is not here; only weights on this machine can be measured.", "Leave --measure out.")
     from localq.hub.client import is_offline
 
     answer = Answer(name, read_label(name), None)

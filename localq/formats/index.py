@@ -69,6 +69,12 @@ OTHERS = frozenset(
     "q2_0 q2_k q3_k q4_0 q4_1 q4_k q5_0 q5_1 q5_k q6_k q8_0 reselect rotated rounding rows_of_bytes tq1_0 "
     "tq2_0".split()
 )
+# Arrays whose values, not shapes alone, tell what a tensor is: who has only headers must fetch these.
+ASKED = frozenset(
+    "weight.quant_state.bitsandbytes__nf4 weight.quant_state.bitsandbytes__fp4 weight_format weight_shape codebook_id "
+    "axis channel_wise compute_dtype group_size nbits offload_meta optimize packing quant_scale quant_zero round_zero "
+    "shape stores_quant_config unpack_view_dtype view_as_float encoded_state_dict".split()
+)
 PLAIN = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}  # dtype -> who knows a lone array of it
 
 

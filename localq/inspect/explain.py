@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localq.inspect.truth import Truth
+from localq.inspect.truth import Share, Truth
 
 Row = tuple[str, str]
 
@@ -37,27 +37,30 @@ def _weights(truth: Truth) -> list[tuple[str, str | None]]:
 
 
 def histogram(truth: Truth) -> list[tuple[str, ...]]:
-    """Format, tensors, share of the weights, bits per weight, bytes, and how it runs on a GPU: a table with its head.
+    """Format, tensors, share of the weights, bits per weight, bytes, how it runs on a GPU and how exactly: a table.
 
-    The last column is there for safetensors only.
+    The last two columns are there for safetensors, or where somebody measured.
     """
     told = any(share.native for share in truth.formats.values())
-    table: list[tuple[str, ...]] = [("format", "tensors", "weights", "bits/weight", "bytes", *["on a GPU"] * told)]
+    ends = ("on a GPU", "values") if told else ()
+    table: list[tuple[str, ...]] = [("format", "tensors", "weights", "bits/weight", "bytes", *ends)]
     for name, share in truth.formats.items():
         percent = 100 * share.parameters / max(truth.parameters, 1)
         cells = (name, str(share.tensors), f"{percent:.1f} %", f"{share.bits_per_weight:.3f}", _thousands(share.nbytes))
-        table.append(
-            (
-                *cells,
-                *[
-                    share.native.replace("float", "floats")
-                    if share.native in ("reference", "float")
-                    else f"MLX {share.native}"
-                ]
-                * told,
-            )
-        )
+        table.append((*cells, _mode(share), _values(share)) if told else cells)
     return table
+
+
+def _mode(share: Share) -> str:
+    if share.native in ("", "reference", "float"):
+        return {"float": "floats"}.get(share.native, share.native)
+    return f"MLX {share.native}"
+
+
+def _values(share: Share) -> str:
+    if share.native and not share.exactness:
+        return "told by --measure"
+    return share.exactness + (f", by up to {share.error:.2g} steps" if share.error else "")
 
 
 def _thousands(count: int) -> str:

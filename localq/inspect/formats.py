@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from localq.formats import FORMATS
 from localq.formats.base import Format, Native, PackedTensor
 
 _ROW = 1024  # a multiple of every block size
@@ -34,6 +33,8 @@ class FormatFacts(NamedTuple):
 
 def describe_formats() -> list[FormatFacts]:
     """Facts of every format, floats first, then by family and bits per weight."""
+    from localq.formats import FORMATS  # all of them: not where one is asked for
+
     order = {"float": 0, "mlx": 1, "ggml": 2}
     facts = [_describe(f) for f in FORMATS.values()]
     return sorted(facts, key=lambda f: (order.get(f.family, 3), f.family, f.bits_per_weight, f.block, f.name))
@@ -66,8 +67,11 @@ def native_mode(fmt: type[Format]) -> str:
     if not _overrides(fmt, "to_native"):
         return ""
     held: Native | None = fmt.to_native(_small(fmt, (32, _ROW)))
-    if held is None:
-        return ""
+    return "" if held is None else words(held)
+
+
+def words(held: Native) -> str:
+    """A repacked tensor's mode in words: "affine 4-bit g32 x multiplier"."""
     bits = f" {held.bits}-bit g{held.group_size}" if held.mode == "affine" else ""
     return f"{held.mode}{bits}" + (" x multiplier" if held.multiplier is not None else "")
 

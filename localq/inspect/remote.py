@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from localq.checkpoints.base import Checkpoint
 from localq.checkpoints.detect import open_checkpoint
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # what needs the network is imported when it is used: reading
     from localq.hub.remote import Shells
 
 FIRST = 1 << 18  # bytes asked for at first: most safetensors headers are shorter
+NEAR = 1 << 14  # bytes between two arrays that are fetched with them
+MOST = 2048  # pieces of one checkpoint
 LONGEST = 1 << 26  # no header of a real model is longer
 _NEEDED = (
     "config.json", "tokenizer_config.json", "chat_template.jinja", "quantize_config.json", "quant_config.json",
@@ -38,7 +41,8 @@ class RemoteCheckpoint(Checkpoint):
         self.path, self.container = opened.path, opened.container
         self.architecture, self.config = opened.architecture, opened.config
         self.metadata, self.specs = opened.metadata, opened.specs
-        self.unsupported, self.unused = opened.unsupported, opened.unused
+        self.unsupported = opened.unsupported and opened.unsupported.replace(opened.path, repo)
+        self.unused = opened.unused
         self.files = {name: path for name, path in opened.files.items() if name in whole}
         self.repo = repo
         self._opened = opened
@@ -111,6 +115,14 @@ def open_remote(plan: Plan) -> Iterator[RemoteCheckpoint]:
         weights = [n for n in shells.files if n.endswith((".gguf", ".safetensors"))]
         _each(whole, shells.whole)
         _each(weights, lambda name: _fetch_header(shells, name))
+        spans = [span for name in weights if name.endswith(".safetensors") for span in _asked(shells, name)]
+        if len(spans) > MOST:
+            raise UnsupportedError(
+                f"What the tensors of {plan.listing.repo} are is said by {len(spans)} small arrays among its weights; "
+                f"localq fetches at most {MOST} such pieces.",
+                f"Fetch it: localq pull {plan.listing.repo}",
+            )
+        _each(spans, lambda span: shells.span(*span))
         target = os.path.relpath(plan.target, plan.store.snapshot)
         with open_checkpoint(folder if target == "." else os.path.join(folder, target)) as opened:
             yield RemoteCheckpoint(opened, whole, plan.listing.repo)
@@ -122,7 +134,7 @@ def remote_truth(plan: Plan, ref: str) -> Truth:
         return read_truth(checkpoint)._replace(path=ref)
 
 
-def _each(names: Sequence[str], do: Callable[[str], object]) -> None:
+def _each(names: Sequence[Any], do: Callable[[Any], object]) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     if names:
@@ -148,6 +160,27 @@ def _fetch_safetensors(shells: Shells, name: str) -> None:
             DAMAGED,
         )
     shells.begin(name, end)
+
+
+def _asked(shells: Shells, name: str) -> list[tuple[str, int, int]]:
+    """Where the small arrays are whose values say how others are packed (HQQ's settings, bitsandbytes' states).
+
+    Those that lie near each other come in one piece.
+    """
+    from localq.checkpoints.safetensors_header import read_header as read_tensors
+    from localq.formats.base import SMALL
+    from localq.formats.index import ASKED
+
+    stored, _ = read_tensors(map_file(shells.path(name)), name, 0)
+    ends = tuple(f".{suffix}" for suffix in ASKED)
+    found = sorted((a.begin, a.end) for n, a in stored.items() if n.endswith(ends) and 0 < a.nbytes <= SMALL)
+    joined: list[tuple[str, int, int]] = []
+    for begin, end in found:
+        if joined and begin - joined[-1][2] <= NEAR:
+            joined[-1] = (name, joined[-1][1], max(end, joined[-1][2]))
+        else:
+            joined.append((name, begin, end))
+    return joined
 
 
 def _fetch_gguf(shells: Shells, name: str) -> None:

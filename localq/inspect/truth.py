@@ -9,7 +9,7 @@ import math
 import os
 from typing import Any, NamedTuple
 
-from localq.checkpoints.base import Checkpoint
+from localq.checkpoints.base import Checkpoint, TensorSpec
 
 
 class Share(NamedTuple):
@@ -19,6 +19,8 @@ class Share(NamedTuple):
     parameters: int
     nbytes: int
     native: str = ""  # the MLX mode its weights run in on a GPU, "reference" for none; "" where nobody looked
+    exactness: str = ""  # of that mode: "exact", "rounded"; "" where only measuring tells
+    error: float = 0.0  # the largest, in quantisation steps
 
     @property
     def bits_per_weight(self) -> float:
@@ -57,7 +59,7 @@ class Truth(NamedTuple):
             del plain["unused"]
         plain["formats"] = {
             name: {
-                **{key: value for key, value in share._asdict().items() if value != ""},
+                **{key: value for key, value in share._asdict().items() if value != "" and (key != "error" or value)},
                 "bits_per_weight": round(share.bits_per_weight, 4),
             }
             for name, share in self.formats.items()
@@ -74,8 +76,12 @@ _FILE_TYPES = {
 }  # fmt: skip
 
 
-def read_truth(checkpoint: Checkpoint) -> Truth:
-    """Count and read what `checkpoint`'s headers say."""
+def read_truth(checkpoint: Checkpoint, measured: bool = False) -> Truth:
+    """Count and read what `checkpoint`'s headers say; `measured`: and how exactly MLX's modes hold its weights.
+
+    Raises:
+        LocalqError: weights were to be read and cannot be.
+    """
     config = checkpoint.config or {}
     nested = config.get("text_config")
     text = nested if isinstance(nested, dict) else config
@@ -96,7 +102,7 @@ def read_truth(checkpoint: Checkpoint) -> Truth:
         parameters=checkpoint.parameters,
         nbytes=checkpoint.nbytes,
         bits_per_weight=checkpoint.bits_per_weight,
-        formats=_shares(checkpoint),
+        formats=_shares(checkpoint, measured),
         layers=whole("num_hidden_layers", "n_layer", "n_layers"),
         hidden_size=whole("hidden_size", "n_embd", "d_model"),
         heads=whole("num_attention_heads", "n_head"),
@@ -111,26 +117,31 @@ def read_truth(checkpoint: Checkpoint) -> Truth:
     )
 
 
-def _shares(checkpoint: Checkpoint) -> dict[str, Share]:
+def _shares(checkpoint: Checkpoint, measured: bool) -> dict[str, Share]:
     found: dict[str, Share] = {}
     for spec in checkpoint.specs.values():
         count = 1
         for side in spec.shape:
             count *= side
-        tensors, parameters, nbytes, native = found.get(spec.format) or (0, 0, 0, _native(checkpoint, spec.format))
-        found[spec.format] = Share(tensors + 1, parameters + count, nbytes + spec.nbytes, native)
+        held = found.get(spec.format) or Share(0, 0, 0, *_way(checkpoint, spec, measured))
+        found[spec.format] = held._replace(
+            tensors=held.tensors + 1, parameters=held.parameters + count, nbytes=held.nbytes + spec.nbytes
+        )
+    if measured:
+        from localq.inspect.repack import measure
+
+        for name, (native, exactness, error) in measure(checkpoint).items():
+            found[name] = found[name]._replace(native=native, exactness=exactness, error=error)
     return dict(sorted(found.items(), key=lambda kv: (-kv[1].nbytes, kv[0])))
 
 
-def _native(checkpoint: Checkpoint, name: str) -> str:
+def _way(checkpoint: Checkpoint, spec: TensorSpec, measured: bool) -> tuple[str, str, float]:
     """Asked of the formats for safetensors only: reading those needs numpy anyway, and a GGUF must not."""
-    if checkpoint.container != "safetensors":
-        return ""
-    from localq.formats import find
-    from localq.inspect.formats import native_mode
+    if checkpoint.container != "safetensors" or measured:
+        return "", "", 0.0
+    from localq.inspect.repack import way
 
-    form = find(name)
-    return "" if form is None else native_mode(form) or "reference"
+    return way(checkpoint, spec)
 
 
 def _text(checkpoint: Checkpoint, key: str) -> str | None:
