@@ -175,6 +175,7 @@ RECURRENT: dict[str, Planner] = {
     "falcon_h1": _falcon,
     "jamba": _jamba,
     "kimi_linear": _kimi,
+    "kimi_k3": _kimi,
     "bailing_moe_v3": _ling,
     "rwkv7": _rwkv7,
     "plamo2": _plamo2,

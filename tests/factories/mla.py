@@ -99,7 +99,7 @@ def _case(gguf: str = "deepseek2", **config: Any) -> Case:
     return Case(gguf, {**_LATENT, **config}, keys, halves, hugging_face=published)
 
 
-# Only 12 of the tokens are looked at. With few heads many scores are zero (a ReLU): ties, which both break their own way
+# Only 12 of the tokens are looked at. With few heads many scores are zero (a ReLU): ties that each breaks its own way
 _SPARSE = {"index_n_heads": 16, "index_head_dim": 128, "index_topk": 12, "n_group": 1, "topk_group": 1}
 _SIGMOID = {"scoring_func": "sigmoid", "norm_topk_prob": True, "topk_method": "noaux_tc"}
 CASES: dict[str, Case] = {

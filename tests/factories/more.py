@@ -162,6 +162,7 @@ _SAME_NAMES = {
         "laguna": "exaone-moe",
         "bailingmoe3": "exaone-moe",
         "minimax-m3": "minimax-m2",
+        "kimi-k3": "kimi-linear",
     },
 }
 

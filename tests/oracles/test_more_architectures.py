@@ -21,6 +21,7 @@ from tests.factories import (
     gemmas,
     ggml,
     hybrid,
+    kimi,
     linear,
     llamas,
     mla,
@@ -51,6 +52,7 @@ FAMILIES = (
     newest,
     rwkv,
     experts,
+    kimi,
 )
 CASES = {name: case for family in FAMILIES for name, case in family.CASES.items()}
 CONTAINERS = 1e-4

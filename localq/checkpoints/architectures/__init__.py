@@ -85,7 +85,7 @@ _DASHED = {
             "glm-dsa",
             "exaone-moe",
         ),
-        *("falcon-h1", "kimi-linear", "muse-glimmer", "minimax-m3"),
+        *("falcon-h1", "kimi-linear", "muse-glimmer", "minimax-m3", "kimi-k3"),
     )
 }
 
