@@ -6,7 +6,7 @@
                   safetensors files that say the same in another order) and only for a few tokens: its time grows
                   with every token (measured at 2816 x 1024, 4 bits: 8 ms for one token, 3.4 s for 512, where the
                   reference needs 36 and 130 ms). Else the reference: a ggml type in the nearest affine mode would
-                  need 11 to 20 % more memory, a 16-bit weight 10 to 40 times the time of float32
+                  need up to 11 % more memory, a 16-bit weight 10 to 40 times the time of float32
 
 `LOCALQ_KERNELS=reference|native|own` overrides it. Nothing here runs at import: the device is asked for on first use.
 A fast kernel is compared with the reference on rows of the first real tensor of its format, once per process; on a
