@@ -139,7 +139,7 @@ class FP8(
         main, settings = stored.get("weight"), quantization or {}
         if main is None or main.dtype not in _CODES or len(main.shape) < 2:
             return None
-        if settings.get("quant_method") not in _METHODS:
+        if settings.get("quant_method") not in _METHODS or settings.get("weight_scale_semantics") is not None:
             return None
         part = _scale_part(stored)
         scales = stored[part]
