@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
+from mlx.nn.layers.base import Module
 
 from localq.errors import UnsupportedError
 
@@ -21,11 +21,11 @@ class Choice:
     indices: mx.array | None = None
 
 
-class Shared(nn.Module):
+class Shared(Module):
     """In an indexer's place: the last choice again. Its cache counts tokens and holds nothing."""
 
     def __init__(self, choice: Choice) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # mlx leaves its base class untyped
         self._choice = choice
 
     def __call__(self, x: mx.array, qr: mx.array, mask: mx.array | None, cache: Any = None) -> mx.array | None:
@@ -45,7 +45,7 @@ def classes() -> tuple[Any, Any]:
 
     class Full(deepseek_v32.Indexer):
         def __init__(self, args: Any, choice: Choice) -> None:
-            super().__init__(args)  # type: ignore[no-untyped-call]
+            super().__init__(args)
             self._choice = choice
 
         def __call__(self, x: mx.array, qr: mx.array, mask: mx.array | None, cache: Any = None) -> mx.array | None:

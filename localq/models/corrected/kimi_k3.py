@@ -35,7 +35,7 @@ def classes() -> tuple[Any, Any]:
     class Model(kimi_k3.Model):
         def __init__(self, args: ModelArgs) -> None:
             super().__init__(args)
-            text = args.text_config
+            text: Any = args.text_config
             if args.norms_in_projections and text.attn_res_block_size is not None:
                 self.model.output_attn_res_norm = _Ones(text.hidden_size)
                 for layer in self.layers:

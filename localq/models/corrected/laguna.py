@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
+from mlx.nn.layers.activations import softplus
+from mlx.nn.layers.linear import Linear
 
 
 def classes() -> tuple[Any, Any]:
@@ -16,7 +17,7 @@ def classes() -> tuple[Any, Any]:
     class Attention(laguna.Attention):
         def __init__(self, args: Any, layer_idx: int) -> None:
             super().__init__(args, layer_idx)
-            self.g_proj = nn.Linear(args.hidden_size, self.n_heads * self.head_dim, bias=False)
+            self.g_proj = Linear(args.hidden_size, self.n_heads * self.head_dim, bias=False)
 
         def __call__(self, x: mx.array, mask: Any = None, cache: Any = None) -> mx.array:
             batch, tokens, _ = x.shape
@@ -33,7 +34,7 @@ def classes() -> tuple[Any, Any]:
                 k, v = cache.update_and_fetch(k, v)
             y = scaled_dot_product_attention(q, k, v, cache=cache, scale=self.scale, mask=mask)
             y = y.swapaxes(1, 2).reshape(batch, tokens, -1)
-            gate = nn.softplus(self.g_proj(x).astype(mx.float32)).astype(y.dtype)
+            gate = softplus(self.g_proj(x).astype(mx.float32)).astype(y.dtype)
             out: mx.array = self.o_proj(y * gate)
             return out
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
+from mlx.nn.layers.base import Module
+from mlx.nn.layers.linear import Linear
+from mlx.nn.layers.normalization import LayerNorm
 
 from localq.errors import UnsupportedError
 
@@ -33,22 +35,24 @@ def classes() -> tuple[Any, Any]:
                 )
             return super().from_dict({"rms_norm_eps": 1e-5, "tie_word_embeddings": False, **params})  # type: ignore[no-untyped-call]
 
-    class Clipped(nn.Module):
+    class Clipped(Module):
         """A linear layer whose outputs are cut off at plus and minus `limit`."""
 
-        def __init__(self, inner: nn.Linear, limit: float) -> None:
-            super().__init__()
+        def __init__(self, inner: Linear, limit: float) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]  # mlx leaves its base class untyped
             self.inner, self.limit = inner, limit
 
         def __call__(self, x: mx.array) -> mx.array:
             return mx.clip(self.inner(x), -self.limit, self.limit)
 
-    def norm(args: ModelArgs) -> nn.LayerNorm:
-        return nn.LayerNorm(args.hidden_size, eps=1e-5, affine=False)
+    def norm(args: ModelArgs) -> LayerNorm:
+        return LayerNorm(args.hidden_size, eps=1e-5, affine=False)
 
     class Model(llama.Model):
-        def __init__(self, args: ModelArgs) -> None:
-            super().__init__(args)  # type: ignore[no-untyped-call]
+        args: Any
+
+        def __init__(self, args: Any) -> None:
+            super().__init__(args)
             self.model.norm = norm(args)
             for layer in self.layers:
                 layer.input_layernorm, layer.post_attention_layernorm = norm(args), norm(args)

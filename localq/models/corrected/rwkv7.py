@@ -43,7 +43,7 @@ def classes() -> tuple[Any, Any]:
 
     class Model(rwkv7.Model):
         def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
-            found: dict[str, mx.array] = super().sanitize(weights)
+            found: dict[str, mx.array] = super().sanitize(weights)  # type: ignore[no-untyped-call]
             for name in [n for n in found if n.endswith(".attn.x_x")]:
                 rows = found.pop(name).reshape(len(_MIXES), 1, 1, -1)
                 found.update((f"{name[:-1]}{letter}", row) for letter, row in zip(_MIXES, rows, strict=True))

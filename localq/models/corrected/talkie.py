@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
+from mlx.nn.layers.linear import Linear
 
 
 def classes() -> tuple[Any, Any]:
@@ -22,9 +22,13 @@ def classes() -> tuple[Any, Any]:
         lm_head_gain: float | None = None  # where it is no tensor
 
     class Model(talkie.Model):
-        def __init__(self, args: ModelArgs) -> None:
+        args: Any
+        lm_head: Any
+        lm_head_gain: Any
+
+        def __init__(self, args: Any) -> None:
             super().__init__(args)
-            self.lm_head = nn.Linear(args.hidden_size, args.vocab_size, bias=False)
+            self.lm_head = Linear(args.hidden_size, args.vocab_size, bias=False)
             if args.lm_head_gain is not None:
                 del self.lm_head_gain
             if args.half_negated:
@@ -34,11 +38,12 @@ def classes() -> tuple[Any, Any]:
         def __call__(self, inputs: mx.array, cache: Any = None, input_embeddings: Any = None) -> mx.array:
             logits: mx.array = self.lm_head(self.model(inputs, cache, input_embeddings))
             gain = self.args.lm_head_gain
-            return self.lm_head_gain(logits) if gain is None else logits * gain
+            out: mx.array = self.lm_head_gain(logits) if gain is None else logits * gain
+            return out
 
         def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
             """The published head has no suffix."""
-            found: dict[str, mx.array] = super().sanitize(weights)
+            found: dict[str, mx.array] = super().sanitize(weights)  # type: ignore[no-untyped-call]
             return {"lm_head.weight" if name == "lm_head" else name: w for name, w in found.items()}
 
     return Model, ModelArgs
