@@ -6,6 +6,7 @@ import os
 
 from localq.checkpoints.base import Checkpoint
 from localq.checkpoints.mapped import map_file, reason
+from localq.checkpoints.other_containers import refuse_other
 from localq.checkpoints.shards import beside, read_index, split_name
 from localq.errors import CheckpointError, LocalqError, NotFoundError, UnsupportedError, UsageError
 
@@ -30,13 +31,15 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise NotFoundError(f"There is no file or folder {where!r}.", "Check the path, or name a model of the hub.")
     if where.endswith(_INDEX):
         return _open_index(where, where)
-    if where.endswith(_PICKLES):
-        raise _pickle_error(where)
     start = bytes(map_file(where)[:9])
+    if where.endswith(_PICKLES) and start[:4] not in _OLD:
+        refuse_other(where, _beside(where))
+        raise _pickle_error(where)
     if start[:4] == b"GGUF" or where.endswith(".gguf") or start[:4] in _OLD:
         return _open_gguf(where)
     if where.endswith(".safetensors") or start[8:9] == b"{":
         return _open_safetensors(where)
+    refuse_other(where, [os.path.basename(where)])
     raise CheckpointError(
         f"{where} is neither GGUF nor safetensors: it starts with {start[:8]!r}.",
         "localq opens .gguf and .safetensors files and folders that hold them.",
@@ -44,6 +47,12 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 _OLD = (b"lmgg", b"tjgg", b"fmgg", b"algg")  # GGML, GGJT, GGMF, GGLA: refused by name in the GGUF reader
+
+
+def _beside(path: str) -> list[str]:
+    """The file's own name, and those that lie beside it and say whose it is."""
+    name, others = os.path.basename(path), os.listdir(os.path.dirname(path) or ".")
+    return [name, *(other for other in others if other.endswith((".xml", ".json", ".txt")))]
 
 
 def _open_gguf(path: str) -> Checkpoint:
@@ -96,6 +105,7 @@ def _open_folder(folder: str) -> Checkpoint:
         return _open_gguf(beside(folder, _one_gguf(folder, ggufs)))
     if tensors or any(name.endswith(_INDEX) for name in names):
         return _open_tensors(folder, names, tensors)
+    refuse_other(folder, names)
     pickles = [name for name in names if name.endswith(_PICKLES)]
     if pickles:
         raise _pickle_error(os.path.join(folder, pickles[0]))

@@ -17,12 +17,15 @@ _METHODS = {
     "bitblas": "BitBLAS stores weights in an order compiled for one GPU",
     "flute": "FLUTE stores weights in an order of CUDA tiles tuned for one GPU, which only its own kernel undoes",
     "sinq": "SINQ divides the inputs by a second scale, in an order of arrays that has changed between its versions",
+    "qqq": "QQQ stores weights in the order of its CUDA kernel's tiles",
+    "paroquant": "ParoQuant rotates pairs of inputs by stored angles before every product, which localq does not",
+    "gguf": "ggml's blocks in safetensors are gptqmodel's alone; localq reads them from GGUF files",
     "quark": "Quark's own export names its packings by schemes localq does not know",
     "qtip": "QTIP's trellis codes lie in the order of its CUDA kernel's tiles",
     "fp_quant": "FP-Quant rotates activations in its own Triton kernel",
 }
 # one of these as the config's layout of a method that has others, too
-_LAYOUTS = {"marlin", "marlin-24", "marlin_24", "bitblas", "gptq_marlin"}
+_LAYOUTS = {"marlin", "marlin-24", "marlin_24", "bitblas", "gptq_marlin", "qqq"}
 _LAYOUT_KEYS = ("checkpoint_format", "format", "version")
 
 

@@ -191,7 +191,9 @@ class SafetensorsCheckpoint(Checkpoint):
             found = None
             self._cannot(f"{self.path}: tensor {shown(module.name)}: {error}")
         except CheckpointError as error:
-            raise type(error)(f"{self.path}: tensor {shown(module.name)}: {error.message}", error.hint) from None
+            if refused_method(self.quantization) is None:
+                raise type(error)(f"{self.path}: tensor {shown(module.name)}: {error.message}", error.hint) from None
+            found = None  # arrays of a packing refused by name need not be what another of the same names has
         if found is not None:
             self._known[module.name] = found
             wanted = wanted_parts(*found) if len(arrays) > 1 else set(arrays)

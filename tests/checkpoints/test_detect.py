@@ -19,6 +19,14 @@ REFUSED: dict[str, tuple[list[str], type[LocalqError], str]] = {
     "folder of texts": (["README.md", "a.txt"], NotFoundError, r"it has README\.md, a\.txt"),
     "only pickles": (["config.json", "pytorch_model.bin"], UnsupportedError, "runs its code.*as safetensors or GGUF"),
     "only a .pt": (["model.pt"], UnsupportedError, "pickled"),
+    "openvino": (["openvino_model.xml", "openvino_model.bin"], UnsupportedError, "OpenVINO graph.*as safetensors"),
+    "mlc": (["ndarray-cache.json", "params_shard_0.bin"], UnsupportedError, "MLC LLM"),
+    "ctranslate2": (["config.json", "model.bin", "vocabulary.json"], UnsupportedError, "CTranslate2"),
+    "onnx": (["config.json", "model.onnx", "model.onnx_data"], UnsupportedError, r"ONNX graph \(model\.onnx\)"),
+    "tensorrt": (["config.json", "rank0.engine"], UnsupportedError, "TensorRT compiled"),
+    "litert": (["gemma.task"], UnsupportedError, "MediaPipe"),
+    "keras": (["config.json", "tf_model.h5"], UnsupportedError, "TensorFlow's"),
+    "llamafile": (["model.llamafile"], UnsupportedError, "a GGUF inside"),
     "two models": (["a-Q4_0.gguf", "a-Q8_0.gguf"], UsageError, r"2 GGUF models: a-Q4_0\.gguf, a-Q8_0\.gguf"),
     "seven models": ([f"{n}.gguf" for n in range(7)], UsageError, r"4\.gguf and 2 more"),
     "a split and a file": (["a.gguf", "b-00001-of-00002.gguf", "b-00002-of-00002.gguf"], UsageError, "2 GGUF models"),
@@ -64,6 +72,19 @@ def test_a_pickle(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x80\x02.")
     with pytest.raises(UnsupportedError, match="never loads"):
         open_checkpoint(tmp_path / name)
+
+
+def test_a_bin_that_is_no_pickle(tmp_path: Path) -> None:
+    for name in ("openvino_model.xml", "openvino_model.bin"):
+        (tmp_path / name).write_bytes(b"\0" * 16)
+    with pytest.raises(UnsupportedError, match="OpenVINO"):
+        open_checkpoint(tmp_path / "openvino_model.bin")
+    (tmp_path / "ggml-model-q4_0.bin").write_bytes(b"tjgg" + bytes(16))
+    with pytest.raises(LocalqError, match="GGJT|GGML|older than GGUF"):
+        open_checkpoint(tmp_path / "ggml-model-q4_0.bin")
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
+    with pytest.raises(UnsupportedError, match="ONNX"):
+        open_checkpoint(tmp_path / "model.onnx")
 
 
 def test_another_file(tmp_path: Path) -> None:
