@@ -34,7 +34,8 @@ def _scale_of_rows(t: PackedTensor) -> Inputs:
 
 
 TABLES: dict[str, Mapping[str, Callable[[], Array]]] = {  # stem -> member -> the table
-    **{stem: _grid(stem.replace("_", ""), np.uint32) for stem in ("iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s")},
+    **{stem: _grid(stem.replace("_", ""), np.uint64) for stem in ("iq2_xxs", "iq2_xs", "iq2_s")},
+    **{stem: _grid(stem.replace("_", ""), np.uint32) for stem in ("iq3_xxs", "iq3_s")},
     **dict.fromkeys(("iq1_s", "iq1_m"), _grid("iq1s", np.uint16)),
 }
 LAYOUTS: dict[str, Callable[[PackedTensor], Inputs | None]] = {  # stem -> arrays, None where the struct has no place

@@ -2,9 +2,10 @@
 
 A float32 dot product of n terms in any order, fused or not, is off by at most (n + 1) u |x|.|w|, u = 2^-24 (Higham,
 Accuracy and Stability of Numerical Algorithms, 3.1); the weights are exact (test_decoders). Where codes and minima are
-multiplied apart, |w| is |code| + |minimum|, at most |w| + 2 |minimum|. (iq1_s adds its shift of an eighth apart, which
-makes |w| at most 9/7 of itself; its sums are of 256 terms and more, none of which is rounded 64 times.) The result is
-rounded once to the activations' dtype: half a step of it, of the exact value or of float16's smallest subnormal.
+multiplied apart, |w| is |code| + |minimum|, at most |w| + 2 |minimum|. (iq1_s and iq1_m add a shift of an eighth apart,
+which makes |w| at most 9/7 of itself; their sums are of 256 terms and more, none of which is rounded 64 times.) The
+result is rounded once to the activations' dtype: half a step of it, of the exact value or of float16's smallest
+subnormal.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 // iq2_xs: fp16 d, 32 words of a 9-bit grid number and 7 sign bits, the eighth making their number even, 8 bytes of
-// 4-bit scales. Loads of 2 bytes: 74 is no multiple of 4. `grid`: two words of 4 bytes a vector.
+// 4-bit scales. Loads of 2 bytes: 74 is no multiple of 4. `grid`: a word of 8 bytes a vector.
 struct Format {
   enum { WEIGHTS = 256, BYTES = 74, ALIGN = 2 };
   enum { RUN = 16, SPAN = 1, STRIDE = 16 };
   const device uint8_t* w;
-  const device uint* grid;
+  const device uint64_t* grid;
   uint rows, columns;
 
   // 16 weights, number `chunk` of the block: one scale's worth, two vectors of 8.
@@ -18,7 +18,8 @@ struct Format {
       const uint code = q[v];
       uint signs = code >> 9;
       signs |= ((0x6996u >> ((signs ^ (signs >> 4)) & 15)) & 1) << 7;
-      const device uint* vector = grid + 2 * (code & 511);
+      const uint64_t word = grid[code & 511];
+      const uint vector[2] = {uint(word), uint(word >> 32)};
       for (uint k = 0; k < 8; k++) {
         const float weight = d * float((vector[k >> 2] >> (8 * (k & 3))) & 255);
         out[8 * v + k] = signs & (1u << k) ? -weight : weight;
@@ -38,7 +39,8 @@ struct Format {
     for (uint v = 0; v < 2; v++) {
       uint signs = uint(q[v]) >> 9;
       signs |= ((0x6996u >> ((signs ^ (signs >> 4)) & 15)) & 1) << 7;
-      const device uint* vector = grid + 2 * (q[v] & 511);
+      const uint64_t word = grid[q[v] & 511];
+      const uint vector[2] = {uint(word), uint(word >> 32)};
       for (uint k = 0; k < 4; k++) {  // two weights of a word, at its bits 0 and 8
         const uint g = k & 1 ? vector[k >> 1] >> 16 : vector[k >> 1];
         const float a = x[8 * v + 2 * k], b = x[8 * v + 2 * k + 1];

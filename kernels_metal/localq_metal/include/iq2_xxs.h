@@ -1,10 +1,10 @@
 // iq2_xxs: fp16 d; per 32 weights four grid numbers (bytes) and a word: 4 * 7 sign bits, the eighth making their number
-// even, and a 4-bit scale. Loads of 2 bytes: 66 is no multiple of 4. `grid`: two words of 4 bytes a vector.
+// even, and a 4-bit scale. Loads of 2 bytes: 66 is no multiple of 4. `grid`: a word of 8 bytes a vector.
 struct Format {
   enum { WEIGHTS = 256, BYTES = 66, ALIGN = 2 };
   enum { RUN = 32, SPAN = 1, STRIDE = 32 };
   const device uint8_t* w;
-  const device uint* grid;
+  const device uint64_t* grid;
   uint rows, columns;
 
   // 16 weights, number `chunk` of the block: two vectors of 8.
@@ -18,7 +18,8 @@ struct Format {
       uint signs = (upper >> (14 * (chunk & 1) + 7 * v)) & 127;
       const uint folded = signs ^ (signs >> 4);
       signs |= ((0x6996u >> (folded & 15)) & 1) << 7;
-      const device uint* vector = grid + 2 * ((numbers >> (8 * v)) & 255);
+      const uint64_t word = grid[(numbers >> (8 * v)) & 255];
+      const uint vector[2] = {uint(word), uint(word >> 32)};
       for (uint k = 0; k < 8; k++) {
         const float weight = d * float((vector[k >> 2] >> (8 * (k & 3))) & 255);
         out[8 * v + k] = signs & (1u << k) ? -weight : weight;
@@ -37,7 +38,8 @@ struct Format {
     for (uint v = 0; v < 4; v++) {
       uint signs = (upper >> (7 * v)) & 127;
       signs |= ((0x6996u >> ((signs ^ (signs >> 4)) & 15)) & 1) << 7;
-      const device uint* vector = grid + 2 * ((uint(q[v >> 1]) >> (8 * (v & 1))) & 255);
+      const uint64_t word = grid[(uint(q[v >> 1]) >> (8 * (v & 1))) & 255];
+      const uint vector[2] = {uint(word), uint(word >> 32)};
       for (uint k = 0; k < 4; k++) {  // two weights of a word, at its bits 0 and 8
         const uint g = k & 1 ? vector[k >> 1] >> 16 : vector[k >> 1];
         const float a = x[8 * v + 2 * k], b = x[8 * v + 2 * k + 1];
