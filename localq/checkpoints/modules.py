@@ -40,6 +40,17 @@ _OTHERS = {
 }
 
 
+# Arrays that stand beside a packed matrix and nowhere else: alone, they say that the matrix was lost.
+_BESIDE = {
+    *("qzeros", "scaled_zeros", "weight_scale_inv", "weight_scale_2", "weight_global_scale", "weight_zero_point"),
+    *("weight_g_idx", "weight_packed_shape", "SCB", "weight.absmax", "weight.quant_map", "weight.nested_absmax"),
+    *("weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4", "weight._scale", "weight._shift"),
+    *("_weight_scale", "_weight_zero_point", "centroids.weight", "g_idx", "scales", "weight_scale", "weight_shape"),
+    *("codebooks", "suh", "svh", "codebook_id", "Wscale", "row_offsets", "col_vals"),
+    *("unpack_view_dtype", "nbits", "packing"),
+}
+
+
 class Module(NamedTuple):
     """One tensor of a model: suffix -> stored name of each of its arrays."""
 
@@ -86,6 +97,18 @@ def group(names: Iterable[str]) -> dict[str, Module]:
         path = stem[:-1] if stem.endswith(("_", ".")) else stem
         _add(modules, Module(path if bare else f"{stem}weight", path, parts))
     return modules
+
+
+def lost_matrix(modules: Mapping[str, Module]) -> str | None:
+    """A sentence about an array that belongs to a packed matrix which is not stored, if there is one."""
+    for name, module in modules.items():
+        if set(module.parts) == {"weight"}:
+            stem = next((stem for stem, suffix in _cuts(name) if stem and suffix in _BESIDE), None)
+            if stem is not None:
+                return (
+                    f"'{name}' belongs to the tensor '{stem}weight', of which the array with its weights is not stored."
+                )
+    return None
 
 
 def _main(stem: str, suffix: str, stored: Collection[str], known: Names) -> bool:

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from localq.checkpoints.base import Checkpoint, TensorSpec
-from localq.checkpoints.mapped import map_file, near, read_file, shown
+from localq.checkpoints.mapped import DAMAGED, map_file, near, read_file, shown
 from localq.checkpoints.methods import Rules, find_rules
-from localq.checkpoints.modules import UNUSED, Module, group, identify, wanted_parts
+from localq.checkpoints.modules import UNUSED, Module, group, identify, lost_matrix, wanted_parts
 from localq.checkpoints.quip_names import quip_settings, unfused
 from localq.checkpoints.refused import refused_arrays, refused_method
 from localq.checkpoints.rotations import Rotations
@@ -247,7 +247,15 @@ class SafetensorsCheckpoint(Checkpoint):
         self.unsupported = self.unsupported or why
 
     def _refuse_unknown_method(self) -> None:
-        """A method that is named but recognised in no tensor may still change the weights when loaded: say so."""
+        """A method that is named but recognised in no tensor may still change the weights when loaded: say so.
+
+        Raises:
+            CheckpointError: what is there are the scales of matrices that are not.
+        """
+        if self.quant_method and not self.unsupported:
+            orphan = lost_matrix(self._modules)
+            if orphan is not None:
+                raise CheckpointError(f"{self.path}: {orphan}", DAMAGED)
         if self.quant_method and all(form.family == "float" for form, _ in self._known.values()):
             self._cannot(
                 f"{self.path} is quantised with quant_method {self.quant_method!r}, which localq cannot load yet."
