@@ -102,8 +102,8 @@ class Harness:
 
         return metal_kernel
 
-    def library(self, cpp: str, mode: Mode) -> Path:
-        """The shared library of a translated kernel.
+    def library(self, cpp: str, mode: Mode, prelude: str = PRELUDE) -> Path:
+        """The shared library of a translated kernel, which stands after `prelude`.
 
         Raises:
             KernelError: g++ refuses it.
@@ -113,22 +113,22 @@ class Harness:
         flags += [*self.native, "-w", "-fcf-protection=none", f"-ffp-contract={'fast' if mode.fma else 'off'}"]
         flags += ["-g", "-fsanitize=thread"] if mode.checked else []
         flags += [f"-isystem{HERE}", f"-isystem{MLX_INCLUDE}"]
-        key = hashlib.sha256(" ".join([*flags, cpp]).encode()).hexdigest()[:24]
+        key = hashlib.sha256(" ".join([*flags, prelude, cpp]).encode()).hexdigest()[:24]
         if key not in self.compiled:
             source = self.folder / f"{key}.cpp"
             source.write_text(cpp)
             made = source.with_suffix(".o")
-            _gxx(*flags, "-include", self.prelude(flags), "-c", "-o", made, source)
+            _gxx(*flags, "-include", self.prelude(flags, prelude), "-c", "-o", made, source)
             _gxx("-shared", "-o", made.with_suffix(".so"), made, self.executor)
             self.compiled[key] = made.with_suffix(".so")
         return self.compiled[key]
 
-    def prelude(self, flags: list[str]) -> Path:
+    def prelude(self, flags: list[str], text: str) -> Path:
         """The header every kernel begins with, precompiled for these flags: most of a compilation is reading it."""
-        header = self.folder / hashlib.sha256(" ".join(flags).encode()).hexdigest()[:24] / "prelude.h"
+        header = self.folder / hashlib.sha256(" ".join([*flags, text]).encode()).hexdigest()[:24] / "prelude.h"
         if not header.exists():
             header.parent.mkdir()
-            header.write_text(PRELUDE)
+            header.write_text(text)
             _gxx(*flags, "-x", "c++-header", "-o", f"{header}.gch", header)
         return header
 
