@@ -43,21 +43,21 @@ def kind(a: Array) -> str:
     return _NAMES[a.dtype.name]
 
 
-def codes_of(
-    codes: Codes, bits: int, group: int, scales: Array, zeros: Array, order: Array | None = None
+def integer_codes(
+    words: Array, numbers: tuple[int, int, int], scales: Array, zeros: Array, order: Array | None = None
 ) -> Inputs | None:
-    """(code - zero) * scale; scales and zeros `[out, groups]`, zeros whole numbers below 256 or floats."""
-    width = codes.shape[-1]
+    """(code - zero) * scale of a stream of codes; `numbers`: bits, weights of a scale, weights of a row.
+
+    Scales and zeros are `[out, groups]`, zeros whole numbers below 256 (uint8) or floats.
+    """
+    bits, group, width = numbers
     if group % 16 and group < width:
         return None
-    whole = zeros.dtype == np.uint8
-    same = whole and zeros.size > 0 and bool((zeros == zeros.flat[0]).all())
-    small = zeros[:0] if same else zeros
+    same = zeros.dtype == np.uint8 and zeros.size > 0 and bool((zeros == zeros.flat[0]).all())
     constants: dict[str, int | str] = {"BITS": bits, "GROUP": group, "ZERO": int(zeros.flat[0]) if same else 256}
     constants |= {"S": kind(scales), "Z": kind(zeros)}
-    rotated = None if order is None else Rotation(order=order)
-    arrays = {"w": stream(codes, bits), "scales": scales, "zeros": small}
-    return Inputs("integers", arrays, constants, rotated=rotated)
+    arrays = {"w": words, "scales": scales, "zeros": zeros[:0] if same else zeros}
+    return Inputs("integers", arrays, constants, rotated=None if order is None else Rotation(order=order))
 
 
 def by_group(order: Array | None, width: int, group: int) -> tuple[Array | None, bool]:
@@ -87,9 +87,13 @@ def _gptq(form: Any, t: PackedTensor) -> Inputs | None:
     order, even = by_group(t.parts.get("g_idx"), t.shape[-1], group)
     if not even:
         return None
-    codes = form.codes(t) if order is None else form.codes(t)[:, order]
+    bits, plain = int(form.bits), form.kind != "_p" or form.bits in (2, 4, 8)
+    if order is None and plain:  # columns of the very stream
+        words = np.ascontiguousarray(t.parts["qweight"].T).view(np.uint16)
+    else:
+        words = stream(form.codes(t) if order is None else form.codes(t)[:, order], bits)
     scales, zeros = (np.ascontiguousarray(a.T) for a in (t.parts["scales"], form.zeros(t)))
-    return codes_of(codes, int(form.bits), group, scales, zeros, order)
+    return integer_codes(words, (bits, group, t.shape[-1]), scales, zeros, order)
 
 
 def _ct_packed(form: Any, t: PackedTensor) -> Inputs | None:
@@ -97,25 +101,33 @@ def _ct_packed(form: Any, t: PackedTensor) -> Inputs | None:
     order, even = by_group(t.parts.get("weight_g_idx"), t.shape[-1], group)
     if not even:
         return None
-    codes = form.codes(t) if order is None else form.codes(t)[:, order]
-    return codes_of(codes, int(form.bits), group, t.parts["weight_scale"], form.zeros(t), order)
+    bits, width = int(form.bits), t.shape[-1]
+    if order is None and form.dense and width * bits % 32 == 0:
+        words = np.ascontiguousarray(t.parts["weight_packed"]).view(np.uint16)
+    else:
+        words = stream(form.codes(t) if order is None else form.codes(t)[:, order], bits)
+    return integer_codes(words, (bits, group, width), t.parts["weight_scale"], form.zeros(t), order)
 
 
 def _ct_bytes(form: Any, t: PackedTensor) -> Inputs | None:
     scales = np.broadcast_to(t.parts["weight_scale"], form.wide(t, "weight_scale").shape)
     zeros = (form.wide(t, "weight_zero_point") + np.float32(128)).astype(np.uint8)
-    return codes_of(form.codes(t), 8, form.group(t.shape[-1]), scales, zeros)
+    width = t.shape[-1]
+    return integer_codes(stream(form.codes(t), 8), (8, form.group(width), width), scales, zeros)
 
 
 def _awq(form: Any, t: PackedTensor) -> Inputs | None:
     codes, scales, zeros = form.read(t)
     stored = t.parts["scales"].dtype
-    return codes_of(codes, int(form.bits), form.group(t.shape[-1]), scales.astype(stored), zeros.astype(np.uint8))
+    bits, width = int(form.bits), t.shape[-1]
+    numbers = (bits, form.group(width), width)
+    return integer_codes(stream(codes, bits), numbers, scales.astype(stored), zeros.astype(np.uint8))
 
 
 def _modelopt(form: Any, t: PackedTensor) -> Inputs | None:
     scales = t.parts["weight_scale"]
-    found = codes_of(form.codes(t), 4, form.group_size, scales, np.full(scales.shape, 8, np.uint8))
+    numbers = (4, form.group_size, t.shape[-1])
+    found = integer_codes(stream(form.codes(t), 4), numbers, scales, np.full(scales.shape, 8, np.uint8))
     before = t.parts.get("pre_quant_scale")
     if found is None or before is None:
         return found
@@ -130,7 +142,8 @@ def _torchao(t: PackedTensor) -> Inputs | None:
         return None
     groups = (t.shape[0], scale.shape[1])
     spread = [np.broadcast_to(a, groups) for a in (scale, zero.astype(np.uint8))]
-    return codes_of(data.view(np.uint8) ^ np.uint8(0x80), 8, t.shape[1] // groups[1], spread[0], spread[1])
+    words = stream(data.view(np.uint8) ^ np.uint8(0x80), 8)
+    return integer_codes(words, (8, t.shape[1] // groups[1], t.shape[1]), spread[0], spread[1])
 
 
 def _hqq(form: Any, t: PackedTensor) -> Inputs | None:
@@ -141,7 +154,8 @@ def _hqq(form: Any, t: PackedTensor) -> Inputs | None:
         groups = (out, width // form.group_size)
         if width % form.group_size:
             return None
-        return codes_of(codes, bits, form.group_size, scale.reshape(groups), zero.reshape(groups))
+        numbers = (bits, form.group_size, width)
+        return integer_codes(stream(codes, bits), numbers, scale.reshape(groups), zero.reshape(groups))
     if scale.dtype != zero.dtype or scale.size % 16:
         return None
     arrays = {"w": stream(codes, bits), "scales": scale.reshape(-1), "zeros": zero.reshape(-1)}
