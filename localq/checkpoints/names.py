@@ -173,7 +173,8 @@ def _cuts(keys: ModelKeys, entry: Architecture, name: str, shape: tuple[int, ...
     """Parts of a fused tensor with their rows, in stored order (`fuse_qkv`, `fuse_gate_up_exps`), or None."""
     block, qkv, kind = name.partition(".attn_qkv.")
     both = "blk.{i}.attn_qkv.weight" in entry.names  # published fused: everywhere, or in linear attention alone
-    gated = both and "blk.{i}.ssm_conv1d.weight" in entry.names and f"{block}.ssm_conv1d.weight" not in keys.tensors
+    linear = ("ssm_conv1d.weight", "ssm_a", "ssm_out.weight")
+    gated = both and "blk.{i}.ssm_a" in entry.names and not any(f"{block}.{name}" in keys.tensors for name in linear)
     if qkv and "blk.{i}.attn_q.weight" in entry.names and (gated or not both):
         query, key, value = projected(keys, block)
         query *= 2 if gated else 1  # the gate of the queries lies beside them

@@ -15,7 +15,8 @@ from localq.hub.listing import Listing, RemoteFile
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 _BESIDE = (".json", ".jinja", ".model", ".tiktoken")  # config, tokenizer, chat template, quantisation settings
-_BESIDE_NAMES = ("merges.txt", "vocab.txt", "bpe.codes")
+# The last two are the vocabularies of PLaMo and RWKV
+_BESIDE_NAMES = ("merges.txt", "vocab.txt", "bpe.codes", "tokenizer.jsonl", "rwkv_vocab_v20230424.txt")
 _MAX_BESIDE = 1 << 26
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 INDEX = ".safetensors.index.json"

@@ -11,9 +11,12 @@ import pytest
 import localq
 from localq.errors import CheckpointError, LocalqError, UnsupportedError
 from localq.generate.samplers import Sampling
-from tests.factories import ggml, hybrid, more, state_space
+from tests.factories import experts, ggml, hybrid, mla, more, rwkv, state_space
 
-NAMES = {"mamba": state_space, "falcon_h1": state_space, "qwen3_5": hybrid, "lfm2": hybrid}
+NAMES = {
+    **{"mamba": state_space, "falcon_h1": state_space, "qwen3_5": hybrid, "lfm2": hybrid},
+    **{"rwkv7": rwkv, "bailingmoe3": experts, "minimax_m3": experts, "glm52": mla},
+}
 GREEDY = Sampling(temperature=0.0, max_tokens=6)
 PROMPT = [5, 9, 200, 31, 77, 8, 140, 99, 12, 7, 260]
 
