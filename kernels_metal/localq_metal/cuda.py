@@ -36,8 +36,8 @@ def prelude() -> str:
     return (files("localq_metal") / "cuda_prelude.h").read_text(encoding="utf-8")
 
 
-def cuda_kernel(**made: Any) -> Callable[..., list[mx.array]]:
-    """What has the signature of `mx.fast.metal_kernel`, makes a kernel for NVIDIA."""
+def cuda_kernel(**made: Any) -> Any:
+    """What has the signature of `mx.fast.metal_kernel`, for NVIDIA's GPUs."""
     return translated(mx.fast.cuda_kernel, **made)
 
 

@@ -1,7 +1,7 @@
 """Which implementation multiplies a tensor: the one table of (op, format, device), and who decides.
 
-    metal         localq's own kernel (`own`) where there is one and no mode of MLX's keeps the format's size
-    metal, cuda   MLX's own mode where `Format.to_native` has one, float formats as plain arrays, else the reference
+    metal, cuda   localq's own kernel (`own`) where there is one and no mode of MLX's keeps the format's size; else
+                  MLX's own mode where `Format.to_native` has one, float formats as plain arrays, else the reference
     cpu           MLX's own mode only for formats that keep their size there (`Format.same_size`: MLX's, and those of
                   safetensors files that say the same in another order) and only for a few tokens: its time grows
                   with every token (measured at 2816 x 1024, 4 bits: 8 ms for one token, 3.4 s for 512, where the
@@ -61,9 +61,9 @@ def choose(op: str, fmt: type[Format], where: str) -> str:
     """
     assert op in OPS, op
     wish = os.environ.get("LOCALQ_KERNELS", "")
-    if wish == "own" and where != "metal":
+    if wish == "own" and where == "cpu":
         raise UsageError(
-            f"LOCALQ_KERNELS=own: localq's own kernels run on Apple GPUs; here MLX computes on '{where}'.",
+            "LOCALQ_KERNELS=own: localq's own kernels run on GPUs; here MLX computes on the CPU.",
             "Use 'native' or 'reference'.",
         )
     if wish and wish not in _IMPLEMENTATIONS:
@@ -72,7 +72,7 @@ def choose(op: str, fmt: type[Format], where: str) -> str:
         return wish
     if where == "cpu":
         return "native" if fmt.same_size else "reference"
-    return "own" if where == "metal" and own.serves(op, fmt) and not fmt.same_size else "native"
+    return "own" if own.serves(op, fmt) and not fmt.same_size else "native"
 
 
 def place(t: PackedTensor, dtype: mx.Dtype) -> Placed:
@@ -223,7 +223,7 @@ def _settled(t: PackedTensor, op: str, dtype: mx.Dtype) -> Any:
 
 def _in_its_place(t: PackedTensor, op: str, dtype: mx.Dtype) -> bool:
     """Whether `own` takes a tensor that MLX's mode does not hold, as it does others of its format."""
-    if device() != "metal" or os.environ.get("LOCALQ_KERNELS") or choose(op, t.format, "metal") != "native":
+    if device() == "cpu" or os.environ.get("LOCALQ_KERNELS") or choose(op, t.format, device()) != "native":
         return False
     return _trusted(t, own, op, dtype)
 
