@@ -221,7 +221,7 @@ def mac(monkeypatch: pytest.MonkeyPatch, harness: Harness) -> None:
     monkeypatch.setattr(own, "factory", lambda: made)
 
 
-CHOSEN = ("fp8_e4m3_block128_inv", "bnb_fp4_g128_double", "hqq_4bit_g64_axis0", "exl3_3bit_mcg", "quip_3bit", "tq3")
+CHOSEN = ("fp8_e4m3_block128_inv", "bnb_fp4_g128_double", "hqq_4bit_g64_axis0", "quip_3bit", "tq3")
 
 
 @pytest.mark.parametrize("name", CHOSEN)
