@@ -28,8 +28,12 @@ _WORDS = {
 
 
 def spelled_out(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config, also its text part, with `rope_parameters` under the older keys as well where those are not set."""
+    """The config, also its text part, with transformers 5's keys under the older ones as well where those are not set.
+
+    These are `rope_parameters`, and `num_local_experts` of models whose older key is `num_experts`.
+    """
     full = dict(config)
+    _set_missing(full, "num_experts", full.get("num_local_experts"))
     if isinstance(full.get("text_config"), Mapping):
         full["text_config"] = spelled_out(full["text_config"])
     found = full.get("rope_parameters")
@@ -42,7 +46,7 @@ def spelled_out(config: Mapping[str, Any]) -> dict[str, Any]:
         rope = whole
     _set_missing(full, "rope_theta", rope.get("rope_theta"))
     _set_missing(full, "partial_rotary_factor", rope.get("partial_rotary_factor"))
-    if rope.get("rope_type", "default") != "default":
+    if (rope.get("rope_type") or rope.get("type") or "default") != "default":
         _set_missing(full, "rope_scaling", dict(rope))
     return full
 
