@@ -29,10 +29,12 @@ FILES: dict[str, tuple[str, str]] = {
     "bnb_int8": ("weight", "SCB weight_format"),
     "ct_int8": ("weight", "weight_scale weight_zero_point"),
     "ct_packed": ("weight_packed", "weight_g_idx weight_scale weight_shape weight_zero_point"),
+    "ct_sparse": ("compressed", "bitmask row_offsets shape weight_scale"),
     "exl3": ("trellis", "mcg mul1 su suh sv svh"),
     "f16": ("weight", ""),
     "f32": ("weight", ""),
     "fp8": ("weight", "scale weight_scale weight_scale_inv"),
+    "fp8_inverse": ("weight", "weight_scale_inv"),
     "gptq": ("qweight", "g_idx qzeros scales"),
     "higgs": ("weight", "scales tables tables2"),
     "hqq": (
