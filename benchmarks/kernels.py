@@ -14,7 +14,7 @@ from collections.abc import Callable
 import mlx.core as mx
 import numpy as np
 
-from localq.formats import FORMATS
+from localq.formats import FORMATS, find
 from localq.formats.base import Format, PackedTensor
 from localq.kernels import registry
 from localq.kernels.checks import random_tensor
@@ -25,7 +25,7 @@ ROUNDS = 7
 
 
 def main(names: list[str]) -> int:
-    formats = [FORMATS[name] for name in names or [n for n, f in FORMATS.items() if f.kernel]]
+    formats = [_named(name) for name in names] or [e for f in FORMATS.values() if f.kernel for e in f.examples()]
     dtype = registry.activation_dtype(None)
     x = mx.random.normal((1, IN)).astype(dtype)
     runs: dict[str, Callable[[], mx.array]] = {}
@@ -46,11 +46,20 @@ def main(names: list[str]) -> int:
     print(f"{registry.device()}, activations {dtype}, matrix {OUT} x {IN}, one vector")
     for name, (implementation, nbytes) in facts.items():
         share, ratio = nbytes / best[name] / copied, best[name] / best[NATIVE]
-        print(f"{name:<18}{implementation:<11}{nbytes / 1e6:7.1f} MB  {share:6.1%} of copying  {ratio:6.2f}x to native")
+        print(f"{name:<34}{implementation:<11}{nbytes / 1e6:7.1f} MB  {share:6.1%} of copying  {ratio:6.2f}x to native")
     return 0
 
 
+def _named(name: str) -> type[Format]:
+    found = find(name)
+    if found is None:
+        raise SystemExit(f"'{name}' is no format that localq knows; see `localq formats`.")
+    return found
+
+
 def _tensor(fmt: type[Format]) -> PackedTensor:
+    if fmt.family not in ("ggml", "mlx"):  # rows share arrays in many ways
+        return fmt.sample((OUT, IN), np.random.default_rng(0))
     few = random_tensor(fmt, (DRAWN, IN), np.random.default_rng(0))
     return PackedTensor(fmt, (OUT, IN), {n: np.tile(p, (OUT // DRAWN, 1)) for n, p in few.parts.items()})
 
