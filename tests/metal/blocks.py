@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ml_dtypes
+import mlx.core as mx
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
@@ -24,6 +25,12 @@ CODES_AT = {  # formats with a minimum beside the scale
     "q4_k": slice(16, 144),
     "q5_k": slice(16, 176),
 }
+# Every stem in float32; in half precision, where only the store differs, a third of them each, the others marked slow.
+IN_EVERY_DTYPE = [
+    pytest.param(stem, dtype, marks=() if dtype == mx.float32 or at % 3 == turn else pytest.mark.slow)
+    for turn, dtype in enumerate((mx.float32, mx.float16, mx.bfloat16))
+    for at, stem in enumerate(sorted(STEMS))
+]
 NOT_IN_GGUF_PY = ("q1_0", "q2_0")
 
 

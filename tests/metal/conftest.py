@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,12 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
         pytest.skip(why)
     folder: Path = tmp_path_factory.mktemp("metal")
     return Harness(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cases marked slow are the rest of a proof of which the others are a sample."""
+    if os.environ.get("LOCALQ_PROVE"):
+        return
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="part of the whole proof: LOCALQ_PROVE=1 runs it"))

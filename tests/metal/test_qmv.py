@@ -18,7 +18,7 @@ from localq.formats.base import PackedTensor
 from localq_metal.gather import gather
 from localq_metal.qmv import ROWS, SIMDGROUPS, qmv
 from localq_metal.source import Packed
-from tests.metal.blocks import STEMS, minima, oracle, ordinary, packed, with_scale
+from tests.metal.blocks import IN_EVERY_DTYPE, STEMS, minima, oracle, ordinary, packed, with_scale
 from tests.metal.harness import CHECKED, FAST, FLUSH, Harness, Mode, modes
 
 HALF_STEP = {mx.float32: 0.0, mx.float16: 2.0**-11, mx.bfloat16: 2.0**-8}
@@ -45,8 +45,7 @@ def draw(tokens: int, columns: int, dtype: mx.Dtype, scale: float = 1.0) -> mx.a
     return mx.array(values.astype(np.float32)).astype(dtype)
 
 
-@pytest.mark.parametrize("stem", sorted(STEMS))
-@pytest.mark.parametrize("dtype", HALF_STEP, ids=str)
+@pytest.mark.parametrize("stem, dtype", IN_EVERY_DTYPE, ids=str)
 def test_qmv_stays_within_its_bound_of_float64(harness: Harness, stem: str, dtype: mx.Dtype) -> None:
     rows = 21  # no multiple of the rows of a simdgroup, nor of a threadgroup
     assert rows % ROWS and rows % (ROWS * SIMDGROUPS)
@@ -70,7 +69,7 @@ def test_extreme_scales_and_zeros(harness: Harness, stem: str) -> None:
     """The largest and smallest fp16 scales, in float32; a subnormal half is a normal float, so it is not flushed."""
     for scale in (65504.0, -65504.0, 6e-8, 0.0):
         for mode in (FAST, FLUSH):
-            check(harness, stem, with_scale(stem, (9, 512), scale), draw(1, 512, mx.float32), mode)
+            check(harness, stem, with_scale(stem, (21, 768), scale), draw(1, 768, mx.float32), mode)
 
 
 def test_no_rows_and_no_tokens(harness: Harness) -> None:
@@ -82,8 +81,8 @@ def test_no_rows_and_no_tokens(harness: Harness) -> None:
 @pytest.mark.parametrize("stem", sorted(STEMS))
 def test_gather_is_qmv_of_the_expert_named(harness: Harness, stem: str) -> None:
     """Bit for bit, experts named twice and not at all, in checked mode: the sums are the same ones."""
-    experts = [ordinary(stem, (21, 512), seed) for seed in range(3)]
-    x, named = draw(4, 512, mx.float32), [2, 0, 2, 0]
+    experts = [ordinary(stem, (21, 768), seed) for seed in range(3)]
+    x, named = draw(4, 768, mx.float32), [2, 0, 2, 0]
     y = gather(harness.factory(CHECKED), packed(*experts), x, mx.array(named))
     for i, expert in enumerate(named):
         assert mx.array_equal(y[i], qmv(harness.factory(CHECKED), packed(experts[expert]), x[i : i + 1])[0])
