@@ -1,0 +1,1 @@
+"""From float checkpoints to packed ones: one file per method."""
