@@ -145,7 +145,7 @@ class QuIP(
         divisor = said.get("resid_scale_override", -1)
         if not isinstance(divisor, (int, float)) or not divisor < 1e6:
             raise CheckpointError(f"resid_scale_override is {divisor!r}; a number was expected.")
-        piece = tuple(said.get("piece", ()))
+        piece = tuple(said.get("piece", ())) if "fuse_scales" in stored else ()
         form = cls.of(book.bits, float(max(divisor, 0)), piece)
         return form, (piece[1] - piece[0] if piece else part.shape[0], columns // book.bits * 64)
 
@@ -178,6 +178,8 @@ class QuIP(
 
     @classmethod
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
+        if cls.piece:  # a matrix of its own is packed alike
+            return QuIP.of(int(cls.bits), cls.divisor).sample(shape, rng)
         layout = cls.layout(shape)
         info = np.iinfo(np.int64)
         signs = {name: rng.choice([-0.05, 0.05], layout[name].shape).astype(np.float16) for name in ("SU", "SV")}

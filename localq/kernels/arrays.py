@@ -6,6 +6,9 @@ large for the kernel's text); `LAYOUTS` how tensors of other formats are laid ou
 
 from __future__ import annotations
 
+import itertools
+import mmap
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +20,7 @@ from localq.formats import grids
 from localq.formats.base import GGMLFormat, PackedTensor
 from localq.kernels import codebooks, layouts
 from localq.kernels.inputs import Inputs
+from localq.kernels.residency import mapping
 from localq_metal import source
 
 Array = NDArray[Any]
@@ -64,6 +68,11 @@ def inputs(t: PackedTensor) -> Inputs | None:
 def packed(each: list[Inputs], shape: tuple[int, ...]) -> source.Packed:
     """Copy the inputs of matrices of one kind into MLX memory, one after the other; `shape` is that of the stack."""
     first = each[0]
+    if first.turned is not None and first.turned.part is not None:
+        shape = (*shape[:-2], first.turned.part[2], shape[-1])
+    known = _whole(first) if len(each) == 1 else None
+    if known is not None:
+        return known
     tables = TABLES.get(first.stem, {})
     out = []
     constants = tuple(first.constants.items())
@@ -77,7 +86,33 @@ def packed(each: list[Inputs], shape: tuple[int, ...]) -> source.Packed:
         assert whole.dtype == dtype, f"{first.stem}: '{name}' is {whole.dtype}; its struct declares {dtype}"
         out.append(whole)
     mx.eval(out)
-    return source.Packed(first.stem, tuple(out), shape, constants)
+    made = source.Packed(first.stem, tuple(out), shape, constants)
+    if len(each) == 1 and first.shared is not None and (key := _place(first.shared)) is not None:
+        _WHOLE[key] = made
+    return made
+
+
+_WHOLE: weakref.WeakValueDictionary[tuple[int, int, int], source.Packed] = weakref.WeakValueDictionary()
+
+
+def _whole(one: Inputs) -> source.Packed | None:
+    """The packed matrix that another part of it was made of, while both its file and that part are held."""
+    key = None if one.shared is None else _place(one.shared)
+    return None if key is None else _WHOLE.get(key)
+
+
+def _place(stored: Array) -> tuple[int, int, int] | None:
+    """The mapped file an array lies in, where and how long; None for memory of its own, whose place may be reused."""
+    owner, base = mapping(stored)
+    if owner is None:
+        return None
+    if owner not in _FILES:
+        _FILES[owner] = next(_NUMBERS)
+    return _FILES[owner], stored.__array_interface__["data"][0] - base, stored.nbytes
+
+
+_FILES: weakref.WeakKeyDictionary[mmap.mmap, int] = weakref.WeakKeyDictionary()  # a number is never given twice
+_NUMBERS = itertools.count()
 
 
 def alike(one: Inputs, other: Inputs) -> bool:

@@ -99,15 +99,16 @@ def exl3(t: PackedTensor) -> Inputs | None:
 
 
 def quip(t: PackedTensor) -> Inputs | None:
-    """Codes in the order of rows; rotations run over whole vectors. Pieces of a fused matrix have no rows of theirs."""
+    """Codes in the order of rows; rotations run over whole vectors, also of a matrix that a tensor is a piece of."""
     form: Any = t.format
-    if form.piece:
-        return None
     packed, width, bits = t.parts["Qidxs"], t.shape[1], int(form.bits)
     points, short8 = _e8p_points()
     before, after = (t.parts[n].astype(np.float32) for n in ("SU", "SV"))
     if "scaleWH" in t.parts:
         before = (before / t.parts["scaleWH"]).astype(np.float32)
+    after = after * t.parts["Wscale"].astype(np.float32)
+    if form.piece:
+        after = after[form.piece[0] : form.piece[1]] * t.parts["fuse_scales"][form.piece[3]].astype(np.float32)
     second = np.zeros(0, np.uint16)
     if bits == 3:
         second = np.ascontiguousarray(packed[:, width // 32 :]).view(np.uint16)
@@ -121,7 +122,8 @@ def quip(t: PackedTensor) -> Inputs | None:
         {"LAYERS": bits},
         {"points": points, "short8": short8, "quotients": quotients},
         Rotation(WHOLE, True, before=before),
-        Rotation(WHOLE, after=after * t.parts["Wscale"].astype(np.float32)),
+        Rotation(WHOLE, after=after, part=form.piece[:3] or None),
+        packed if form.piece else None,
     )
 
 

@@ -46,7 +46,9 @@ class OwnWeight:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the weights."""
-        return self.packed.shape
+        *lead, rows, columns = self.packed.shape
+        part = None if self.turned is None else self.turned.part
+        return (*lead, rows if part is None else part[1] - part[0], columns)
 
     @property
     def way(self) -> str:

@@ -27,6 +27,7 @@ class Turn:
     before: mx.array | None
     after: mx.array | None
     order: mx.array | None
+    part: tuple[int, int, int] | None = None
 
     @classmethod
     def of(cls, each: Sequence[Rotation | None], stack: bool) -> Turn | None:
@@ -42,7 +43,7 @@ class Turn:
                 return None
             return mx.array(np.stack(values) if stack else values[0])
 
-        return cls(first.block, first.transposed, vectors("before"), vectors("after"), vectors("order"))
+        return cls(first.block, first.transposed, vectors("before"), vectors("after"), vectors("order"), first.part)
 
     @property
     def arrays(self) -> list[mx.array]:
@@ -57,11 +58,16 @@ class Turn:
         y = _scaled(x, self.before, which)
         if self.block:
             y = rotate(factory, y, self.block, self.transposed)
+        if self.part is not None:
+            y = y[..., self.part[0] : self.part[1]]
         return _scaled(y, self.after, which)
 
     def back(self, factory: Factory, y: mx.array, which: mx.array | None = None) -> mx.array:
         """The transpose of `apply`: weights `[..., n]` between the rotations as they are outside of them."""
         y = _scaled(y, self.after, which)
+        if self.part is not None:
+            start, stop, whole = self.part
+            y = mx.pad(y, [(0, 0)] * (y.ndim - 1) + [(start, whole - stop)])
         if self.block:
             y = rotate(factory, y, self.block, not self.transposed)
         y = _scaled(y, self.before, which)

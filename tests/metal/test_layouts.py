@@ -6,6 +6,7 @@ bit for bit between their rotations; the rotations themselves are compared with 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -31,9 +32,9 @@ FAMILIES = [f for f in FORMATS.values() if f.kernel and f.family != "ggml"]
 NAMES = (  # one of every struct, and of every way into it
     *("gptq_4bit_g128", "gptq_v2_3bit_g64", "gptq_p_5bit_g128", "gptq_v2_7bit_g16_asym", "gptq_8bit_row"),
     *("awq_4bit_g32_asym", "ct_int4_g32_asym", "ct_int6_g16", "ct_bytes_g128", "torchao_int8_g32", "modelopt_int4_g16"),
-    *("hqq_3bit_g64", "hqq_1bit_g16", "hqq_4bit_g64_axis0", "hqq_2bit_g32_axis0"),
+    *("hqq_3bit_g64", "hqq_1bit_g16", "hqq_4bit_g64_axis0", "hqq_3bit_g64_axis0"),
     *("fp8_e4m3_block128_inv", "fp8_e5m2_channel", "fp8_e4m3_block64_powers", "fp8_e4m3_halves", "quanto_float8"),
-    *("bnb_nf4_g64", "bnb_fp4_g128_double", "bnb_nf4_g1024_double", "tq2", "tq3", "tq4"),
+    *("bnb_nf4_g64", "bnb_fp4_g64_double", "bnb_nf4_g1024_double", "tq2", "tq3", "tq4"),
     *("higgs_4bit_g256_h256", "higgs_2bit_g64_h128", "higgs_3bit_g128_h2048"),
     *("aqlm_2x8_g1x8", "aqlm_1x12_g2x16", "aqlm_3x4_g1x4", "vptq_v4k64r0_t1_o0x0x0", "vptq_v6k256r16_t2_o32x3x64_perm"),
     *("exl3_4bit_mul1", "exl3_3bit_mcg", "exl3_1bit", "exl3_2.5bit_mul1", "quip_2bit", "quip_3bit", "quip_4bit_x3.6"),
@@ -52,7 +53,7 @@ ONE_EACH: tuple[str, ...] = (
     "hqq_4bit_g64_axis0",
     "fp8_e4m3_block128_inv",
     "bnb_nf4_g64",
-    "bnb_fp4_g128_double",
+    "bnb_fp4_g64_double",
 )
 ONE_EACH += ("aqlm_2x8_g1x8", "vptq_v6k256r16_t2_o32x3x64_perm", "exl3_3bit_mcg", "quip_3bit", "tq3")
 ROTATED = ("tq", "exl3", "quip", "higgs")
@@ -66,7 +67,7 @@ def form_of(name: str) -> Any:
     return form
 
 
-def drawn(name: str, rows: int = 0, columns: int = 256, seed: int = 0) -> PackedTensor:
+def drawn(name: str, rows: int = 0, columns: int = 768, seed: int = 0) -> PackedTensor:
     form = form_of(name)
     shape = (rows or ROWS.get(form.kernel, 36), 2048 if name.endswith("h2048") else columns)
     return random_tensor(form, shape, np.random.default_rng(seed))
@@ -221,7 +222,7 @@ def mac(monkeypatch: pytest.MonkeyPatch, harness: Harness) -> None:
     monkeypatch.setattr(own, "factory", lambda: made)
 
 
-CHOSEN = ("fp8_e4m3_block128_inv", "bnb_fp4_g128_double", "hqq_4bit_g64_axis0", "quip_3bit", "tq3")
+CHOSEN = ("fp8_e4m3_block128_inv", "bnb_fp4_g64_double", "hqq_4bit_g64_axis0", "quip_3bit", "tq3")
 
 
 @pytest.mark.parametrize("name", CHOSEN)
@@ -280,6 +281,27 @@ def test_what_a_struct_has_no_place_for(mac: None) -> None:
     for t in (uneven, drawn("fp8_e4m3_block24"), drawn("fp8_e5m2_tensor", 8, 200), drawn("bnb_nf4_g8")):
         assert arrays.inputs(t) is None
         assert registry.place(t, mx.float32).ways.way == "reference"
+
+
+def test_pieces_of_a_fused_matrix(mac: None, tmp_path: Path) -> None:
+    """QuIP# rotates Q, K and V as one matrix: each piece is right, and the matrix is in memory once."""
+    rng = np.random.default_rng(0)
+    whole = form_of("quip_2bit").sample((192, 128), rng)
+    whole.parts["Qidxs"].tofile(tmp_path / "codes")
+    codes = np.memmap(tmp_path / "codes", np.int64, "r", shape=whole.parts["Qidxs"].shape)
+    factors, placed, x = np.array([0.5, 1, 2], np.float16), [], rng.standard_normal((3, 128)).astype(np.float32)
+    for i in range(3):
+        form = form_of(f"quip_2bit_{64 * i}to{64 * i + 64}of192_{i}of3")
+        t = PackedTensor(form, (64, 128), {**whole.parts, "Qidxs": codes, "fuse_scales": factors})
+        placed.append(registry.place(t, mx.float32))
+        want = t.dequantize()
+        for rows in (1, 3):
+            got = np.array(placed[-1].matmul(mx.array(x[:rows])))
+            assert np.abs(got - x[:rows] @ want.T).max() < 1e-5 * np.abs(want).max() * 128
+        back = np.array(placed[-1].transposed(mx.array(x[:, :64])))
+        assert np.abs(back - x[:, :64] @ want).max() < 1e-5 * np.abs(want).max() * 64
+    assert {id(one.handle.packed) for one in placed} == {id(placed[0].handle.packed)}
+    assert placed[0].kernel is own
 
 
 def test_constants_of_a_kernel_are_those_its_struct_names() -> None:
