@@ -45,6 +45,10 @@ def unfused(modules: dict[str, Module], quantization: Mapping[str, Any] | None) 
     for module in modules.values():
         stem, _, last = module.path.rpartition(".")
         fused = last in _PIECES and "Qidxs" in module.parts
+        if fused and "fuse_scales" not in module.parts:
+            raise CheckpointError(
+                f"The fused matrix '{module.path}' lacks its 'fuse_scales', the factors of its pieces."
+            )
         for piece in _PIECES[last] if fused else (None,):
             path = module.path if piece is None else f"{stem}.{piece}"
             one = module if piece is None else Module(f"{path}.weight", path, dict(module.parts))

@@ -80,7 +80,7 @@ def product(rows: Floats, transposed: bool = False) -> Floats:
 def sylvester(rows: Floats) -> Floats:
     """`H @ x` for every vector x of the last axis, whose length is any power of two, in Sylvester's order."""
     length = rows.shape[-1]
-    low = min(length, 128)
+    low = length if length <= 128 else min(128, 1 << (length.bit_length() // 2))  # about its root: few, full products
     found = transform(np.ascontiguousarray(rows), low)
     if low == length:
         return found

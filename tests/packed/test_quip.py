@@ -81,6 +81,11 @@ def test_fused_matrices_are_cut_into_their_pieces(tmp_path: Path) -> None:
         assert sum(t.nbytes for t in tensors) <= sum(p.nbytes for p in parts_of("2_qkv").values())
 
 
+def test_a_matrix_of_its_own_may_have_the_name_of_a_piece(tmp_path: Path) -> None:
+    t = opened(tmp_path, "2_plain", "mlp.up_proj")
+    assert t.shape == VARIANTS["2_plain"].shape and t.format is QuIP.of(2)
+
+
 def test_hadamard_matrices_are_the_authors() -> None:
     with safe_open(DATA / FILE, "np") as stored:
         orders = json.loads((stored.metadata() or {})["2_plain"])["orders"]
@@ -167,6 +172,8 @@ def test_sizes_that_do_not_fit_or_are_missing(tmp_path: Path) -> None:
         open_checkpoint(save(tmp_path, parts, config, num_key_value_heads=4))
     with pytest.raises(CheckpointError, match="num_key_value_heads is 0; QuIP# needs a positive integer"):
         open_checkpoint(save(tmp_path, parts, config, num_key_value_heads=0))
+    with pytest.raises(CheckpointError, match="qkv_proj' lacks its 'fuse_scales'"):
+        open_checkpoint(save(tmp_path, {"self_attn.qkv_proj": parts_of("2_plain")}, config))
     both = {**parts, "self_attn.k_proj": parts_of("2_plain")}
     with pytest.raises(
         CheckpointError, match=r"k_proj.weight' is stored twice, once as a piece of 'qkv_proj'|stored twice"
