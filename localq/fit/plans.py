@@ -334,6 +334,6 @@ PLAIN = frozenset(
 )
 # ... and hidden_size / heads wide whatever `head_dim` says.
 DIVIDED = frozenset(
-    """apertus bailing_moe cohere deepseek granite granitemoe helium hunyuan hunyuan_v1_moe internlm2 internlm3
-    Klear mimo mixtral phi phi3 phimoe qwen qwen2 qwen2_moe stablelm starcoder2""".split()
+    """apertus bailing_moe cohere deepseek granite granitemoe granitemoeshared helium hunyuan hunyuan_v1_moe internlm2
+    internlm3 Klear mimo mixtral phi phi3 phimoe qwen qwen2 qwen2_moe stablelm starcoder2""".split()
 )

@@ -9,6 +9,7 @@ import gguf
 import numpy as np
 import pytest
 
+import localq
 from localq.checkpoints.architectures import supported
 from localq.checkpoints.architectures._absent import _WHY, absent
 from localq.checkpoints.detect import open_checkpoint
@@ -17,10 +18,11 @@ from localq.engines import llama as llama_engine
 from localq.engines import pick
 from localq.engines.pick import open_engine, pick_engine
 from localq.errors import CheckpointError, UnsupportedError
-from localq.models.architecture import find_classes
+from localq.models.architecture import build, find_classes
 from localq.models.loader import load_model
-from tests.factories import experts, ggml, more, newest, rwkv
+from tests.factories import every, experts, ggml, more, newest, rwkv
 from tests.factories.mla import CASES as LATENT
+from tests.oracles.golden import IDS
 
 CASES = {**newest.CASES, **experts.CASES, **rwkv.CASES, **LATENT}
 
@@ -144,6 +146,25 @@ def test_modules_of_mlx_lm_that_do_not_run_here(
     monkeypatch.setattr("localq.models.architecture.registry.device", lambda: "cpu")
     with pytest.raises(UnsupportedError, match=words):
         find_classes(config)
+
+
+def test_lightning_attention_in_a_folder() -> None:
+    with pytest.raises(UnsupportedError, match="lightning attention"):
+        build({**every.config("minimax"), "linear_attn_alpha_factor": 1})
+
+
+@pytest.mark.skipif(not ggml.available(), reason="needs llama-cpp-python's libggml")
+def test_granite_s_shared_experts_under_their_own_name(tmp_path: Path) -> None:
+    """`granitemoeshared` is the hybrid without state-space layers."""
+    case = CASES["granitemoe_shared"]
+    model = more.make("granitemoe_shared", case)
+    with localq.load(str(more.write(model, case, tmp_path / "m.gguf")), engine="mlx", context=64) as right:
+        logits = right.logits(IDS)
+    kept = {k: v for k, v in model.config.items() if k not in ("layer_types", "position_embedding_type")}
+    model.config.clear()
+    model.config.update({**kept, "model_type": "granitemoeshared"})
+    with localq.load(str(more.write_folder(model, tmp_path / "hf")), engine="mlx", context=64) as found:
+        assert np.abs(found.logits(IDS) - logits).max() < 1e-4 * np.ptp(logits)
 
 
 @pytest.mark.parametrize(

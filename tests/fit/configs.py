@@ -83,6 +83,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "gpt_neox": {"rotary_emb_base": 10000, "rotary_pct": 0.25, "num_key_value_heads": 4, "head_dim": 16},
     "gpt_oss": {"num_local_experts": 4, "layer_types": _TYPES, "head_dim": 24},
     "granitemoehybrid": {**_MAMBA2, "layer_types": ["mamba", "attention"] * 2, "shared_intermediate_size": 32},
+    "granitemoeshared": {"shared_intermediate_size": 32},
     "hunyuan": {
         "moe_topk": 2, "num_shared_expert": 1, "use_mixed_mlp_moe": True, "use_cla": False, "cla_share_factor": 1,
         "rope_scaling": {"factor": 1.0, "alpha": 1.0, "type": "dynamic"},
