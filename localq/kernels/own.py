@@ -1,9 +1,8 @@
-"""localq's own kernels (`localq_metal`) for formats that no mode of MLX's holds at the same size, on Apple GPUs.
+"""localq's own kernels (`localq_metal`) for formats that no mode of MLX's holds at the same size, on GPUs.
 
-A few tokens are multiplied where the weights lie packed. For more the matrix is decoded to the activations' dtype and
-MLX multiplies it: packed rows are read once a token, decoding writes and reads them once in two bytes or four, which
-bytes alone make even at about `FEW` tokens (not measured on a device yet). Decoded values are those of the format,
-rounded once; sums are float32 in the packed product, MLX's own in the other.
+Weights are multiplied where they lie packed, unless so many tokens come that decoding the matrix to the activations'
+dtype for MLX's own product costs less (`costs`). Decoded values are those of the format, rounded once; sums are float32
+in the packed products, MLX's own in the other.
 """
 
 from __future__ import annotations
@@ -16,17 +15,15 @@ import mlx.core as mx
 import numpy as np
 
 from localq.formats.base import Exactness, Format, PackedTensor
-from localq.kernels import arrays
+from localq.kernels import arrays, product
 from localq.kernels.inputs import Inputs
 from localq.kernels.residency import release
 from localq.kernels.rotations import Turn
 from localq_metal import source
+from localq_metal.cuda import cuda_kernel
 from localq_metal.dequantize import dequantize, rows
-from localq_metal.gather import gather as gather_packed
-from localq_metal.qmv import qmv
 
 NAME = "own"
-FEW = 8
 OPS = ("matmul", "transposed", "embedding", "gather", "multi")
 
 
@@ -51,6 +48,11 @@ class OwnWeight:
         return (*lead, rows if part is None else part[1] - part[0], columns)
 
     @property
+    def plain(self) -> bool:
+        """Whether the packed matrix is multiplied with activations as they come."""
+        return self.rotated is None and self.turned is None
+
+    @property
     def way(self) -> str:
         """In words, for the load report."""
         turns = [turn for turn in (self.rotated, self.turned) if turn is not None]
@@ -58,7 +60,7 @@ class OwnWeight:
 
     def dense(self, dtype: mx.Dtype) -> mx.array:
         """The weights in float32, float16 or bfloat16."""
-        if self.rotated is None and self.turned is None:
+        if self.plain:
             return dequantize(factory(), self.packed, dtype)
         return self._outside(dequantize(factory(), self.packed, mx.float32), self._matrices()).astype(dtype)
 
@@ -94,8 +96,8 @@ class OwnWeight:
 
 
 def factory() -> source.Factory:
-    """What makes kernels here."""
-    return cast(source.Factory, mx.fast.metal_kernel)
+    """What makes kernels here: MLX's, on NVIDIA's GPUs from translated text."""
+    return cuda_kernel if mx.cuda.is_available() else cast(source.Factory, mx.fast.metal_kernel)
 
 
 def serves(op: str, fmt: type[Format]) -> bool:
@@ -137,20 +139,16 @@ def _prepared(tensors: Sequence[PackedTensor], shape: tuple[int, ...]) -> OwnWei
 
 def matmul(x: mx.array, w: OwnWeight) -> mx.array:
     """`x [..., in] @ w [out, in].T -> [..., out]` in x's dtype."""
-    flat = x.reshape(-1, w.shape[1])
-    inner = w.inner(flat)
-    if flat.shape[0] <= FEW:
-        y = qmv(factory(), w.packed, inner)
-    else:
-        y = inner.astype(x.dtype) @ dequantize(factory(), w.packed, x.dtype).T
-    y = w.outer(y, x.dtype)
-    return y.reshape(*x.shape[:-1], w.shape[0])
+    y = product.matrix(factory(), w.packed, w.inner(x.reshape(-1, w.shape[1])), x.dtype)
+    return w.outer(y, x.dtype).reshape(*x.shape[:-1], w.shape[0])
 
 
 def transposed(x: mx.array, w: OwnWeight) -> mx.array:
     """`x [..., out] @ w [out, in] -> [..., in]` in x's dtype."""
-    y: mx.array = x @ w.dense(x.dtype)
-    return y
+    if not w.plain:
+        y: mx.array = x @ w.dense(x.dtype)
+        return y
+    return product.stored(factory(), w.packed, x.reshape(-1, w.shape[0])).reshape(*x.shape[:-1], w.shape[1])
 
 
 def embedding(ids: mx.array, w: OwnWeight, dtype: mx.Dtype) -> mx.array:
@@ -161,22 +159,32 @@ def embedding(ids: mx.array, w: OwnWeight, dtype: mx.Dtype) -> mx.array:
 def gather(x: mx.array, w: OwnWeight, indices: mx.array, in_order: bool, transpose: bool = True) -> mx.array:
     """Each `x [*batch, m, in]` times the matrix its index names, transposed -> `[*indices.shape, m, out]`.
 
-    Without `transpose` as stored: `[*batch, m, out] -> [*indices.shape, m, in]`; the chosen matrices are decoded.
+    Without `transpose` as stored: `[*batch, m, out] -> [*indices.shape, m, in]`.
     """
     count, width = x.shape[-2:]
     batch = np.broadcast_shapes(x.shape[:-2], indices.shape)
     spread, chosen = mx.broadcast_to(x, (*batch, count, width)), mx.broadcast_to(indices, batch)
-    if not transpose:
+    if not transpose and not w.plain:
         ids = chosen[..., None] * w.shape[1] + mx.arange(w.shape[1])
         return spread @ w.rows(ids, x.dtype)
-    named = mx.broadcast_to(chosen[..., None], (*batch, count))
-    flat = named.reshape(-1)
-    y = w.outer(gather_packed(factory(), w.packed, w.inner(spread.reshape(-1, width), flat), flat), x.dtype, flat)
-    return y.reshape(*batch, count, w.shape[1])
+    which = mx.broadcast_to(chosen[..., None], (*batch, count)).reshape(-1)
+    return _named(spread.reshape(-1, width), w, which, transpose).reshape(*batch, count, -1)
 
 
 def multi(x: mx.array, w: OwnWeight, transpose: bool) -> mx.array:
     """Per head: `x [..., n, m, k]` times its matrix, transposed (`k = in`) or as stored (`k = out`)."""
-    dense = w.dense(x.dtype)
-    y: mx.array = x @ (dense.swapaxes(-1, -2) if transpose else dense)
-    return y
+    if not w.plain or not product.packed_heads(w.packed, x):
+        dense = w.dense(x.dtype)
+        y: mx.array = x @ (dense.swapaxes(-1, -2) if transpose else dense)
+        return y
+    batch = (*x.shape[:-3], w.shape[0], x.shape[-2])
+    heads = np.broadcast_to(np.arange(w.shape[0], dtype=np.uint32)[:, None], batch)  # no launch: it is made here
+    flat = mx.broadcast_to(x, (*batch, x.shape[-1])).reshape(-1, x.shape[-1])
+    return _named(flat, w, mx.array(heads.reshape(-1)), transpose).reshape(*batch, -1)
+
+
+def _named(x: mx.array, w: OwnWeight, which: mx.array, transpose: bool) -> mx.array:
+    """`x [m, k]`, each row times matrix `which[i]` of a stack."""
+    if not transpose:
+        return product.stored(factory(), w.packed, x, which)
+    return w.outer(product.experts(factory(), w.packed, w.inner(x, which), which), x.dtype, which)

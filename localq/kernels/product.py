@@ -47,6 +47,12 @@ def stored(factory: Factory, packed: Packed, x: mx.array, which: mx.array | None
     return mx.gather_mm(x[:, None], dense, rhs_indices=which)[:, 0]
 
 
+def packed_heads(packed: Packed, x: mx.array) -> bool:
+    """Whether `x [..., n, m, k]` meets the matrices of a stack packed, not decoded all at once."""
+    rows = x.size // x.shape[-1]
+    return costs.stored(rows, packed.shape[0], bits(packed), x.dtype.size, tuning.balance()) == "each"
+
+
 def bits(packed: Packed) -> float:
     """Bits of memory per weight, grids and codebooks among them."""
     return 8 * sum(a.nbytes for a in packed.arrays) / max(packed.size, 1)
