@@ -14,13 +14,18 @@ from numpy.typing import NDArray
 
 
 def release(part: NDArray[Any]) -> bool:
-    """Tell the system that the file pages wholly inside `part` are not needed now; True if `part` maps a file."""
+    """Tell the system that the file pages from `part`'s first byte to its last are not needed; True if it maps a file.
+
+    Of every other row (gpt-oss's gates) that is also what lies between.
+    """
     owner, base = mapping(part)
-    if owner is None or not part.flags.c_contiguous or not hasattr(mmap, "MADV_DONTNEED"):
+    if owner is None or part.size == 0 or not hasattr(mmap, "MADV_DONTNEED"):
         return False
-    start = part.__array_interface__["data"][0] - base
+    start = end = part.__array_interface__["data"][0] - base
+    for side, stride in zip(part.shape, part.strides, strict=True):
+        start, end = start + min(0, (side - 1) * stride), end + max(0, (side - 1) * stride)
     first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-    last = (start + part.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    last = (end + part.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
     if last <= first:
         return False
     owner.madvise(mmap.MADV_DONTNEED, first, last - first)
