@@ -26,7 +26,7 @@ from localq_metal import source
 from localq_metal.dequantize import dequantize
 from localq_metal.gather import gather
 from localq_metal.qmv import qmv
-from tests.metal.harness import CHECKED, FAST, FLUSH, FMA, Harness, Mode
+from tests.metal.harness import CHECKED, FAST, FLUSH, FMA, Harness, KernelError, Mode
 
 FAMILIES = [f for f in FORMATS.values() if f.kernel and f.family != "ggml"]
 NAMES = (  # one of every struct, and of every way into it
@@ -205,6 +205,29 @@ def test_fp8_codes_edges_and_scales(harness: Harness) -> None:
         assert same(decoded(harness, t, FAST), t.dequantize())
 
 
+MUTANTS = (
+    *(("fp8_e4m3_block128_inv", "(size << 7)", "(size << 6)"), ("bnb_nf4_g64", "1 - k % 2", "k % 2")),
+    *(("awq_4bit_g32_asym", "- zero) * scale;", "+ zero) * scale;"), ("exl3_3bit_mcg", "code + 257", "code + 256")),
+    *(("vptq_v6k256r16_t2_o32x3x64_perm", "(32 - shift)", "(31 - shift)"), ("aqlm_1x12_g2x16", "row % OG", "row / OG")),
+    *(("quip_3bit", "odd == 0 ? 1 : -1", "odd == 0 ? -1 : 1"), ("tq3", "0x3db504f3u", "0x3db504f4u")),
+)
+
+
+@pytest.mark.parametrize("name, word, other", MUTANTS)
+def test_a_wrong_decoder_is_seen(harness: Harness, name: str, word: str, other: str) -> None:
+    t = drawn(name)
+    assert source.decoder(held(t).stem).count(word) == 1
+    real = harness.factory(CHECKED)
+    try:
+        got = dequantize(
+            lambda **made: real(**{**made, "header": made["header"].replace(word, other)}), held(t), mx.float32
+        )
+    except KernelError as error:
+        assert "out-of-bounds read" in str(error)
+    else:
+        assert not same(np.array(got), between(t))
+
+
 @pytest.mark.parametrize("scale", [65504.0, 6e-8, 0.0])
 def test_extreme_scales_of_integers(harness: Harness, scale: float) -> None:
     t = drawn("gptq_4bit_g128")
@@ -248,7 +271,7 @@ def test_scattered_groups_are_orders_of_the_inputs(mac: None) -> None:
     x = rng.standard_normal((2, 20, 256)).astype(np.float32)
     one = registry.place(each[0], mx.float32)
     assert one.kernel is own and mx.array_equal(
-        one.embedding(mx.array([3, 0]), mx.float32), each[0].dequantize()[[3, 0]]
+        one.embedding(mx.array([3, 0]), mx.float32), mx.array(each[0].dequantize()[[3, 0]])
     )
     for tokens in (1, 20):
         want = x[0, :tokens] @ each[0].dequantize().T

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -26,7 +27,7 @@ def every(packer: Packer) -> Callable[[str, np.ndarray], Packer | None]:
     return lambda path, weight: None if SKIPPED.search(path) else packer
 
 
-CASES = {
+CASES: dict[str, Any] = {
     "fp8 blocks": ("qwen3", every(block()), {**BLOCKS, "modules_to_not_convert": ["lm_head"]}, "own packed fp8"),
     "nf4 experts": ("qwen3_moe", every(nf4), BNB4, "own packed bnb_4bit"),
     "act-order experts": ("qwen3_moe", every(gptq(scattered=True)), GPTQ, "own packed integers"),
