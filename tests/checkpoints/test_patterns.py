@@ -39,11 +39,11 @@ def test_as_python_matches(text: str) -> None:
 
 
 def test_catastrophic_patterns_take_no_time() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert not Pattern("(a+)+b").match("a" * 5000)
     assert not Pattern("(a|aa)+$").match("a" * 5000 + "b")
     assert not Pattern(".*.*.*.*.*.*x").match("a" * 5000)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(

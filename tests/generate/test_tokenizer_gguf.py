@@ -96,9 +96,9 @@ def test_large_sentencepiece_vocabulary_is_quick() -> None:
     meta["tokenizer.ggml.tokens"] += words
     meta["tokenizer.ggml.scores"] += [-float(i) for i in range(len(words))]
     meta["tokenizer.ggml.token_type"] += [1] * len(words)
-    start = time.perf_counter()
+    start = time.process_time()
     tokenizer = tokenizer_from_gguf(meta)
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
     assert tokenizer.size == 256_000
 
 
