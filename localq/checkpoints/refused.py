@@ -21,7 +21,7 @@ _METHODS = {
     "paroquant": "ParoQuant rotates pairs of inputs by stored angles before every product, which localq does not",
     "gguf": "ggml's blocks in safetensors are gptqmodel's alone; localq reads them from GGUF files",
     "quark": "Quark's own export names its packings by schemes localq does not know",
-    "qtip": "QTIP's trellis codes lie in the order of its CUDA kernel's tiles",
+    "qtip": "localq has no reader of QTIP's trellis codes, which are kept in tiles for its CUDA kernels",
     "fp_quant": "FP-Quant rotates activations in its own Triton kernel",
 }
 # one of these as the config's layout of a method that has others, too

@@ -163,7 +163,7 @@ class Format:
     scale_parts: ClassVar[tuple[str, ...]] = ()  # parts that must be finite ...
     zero_scales: ClassVar[bool] = False  # ... and, unless zeros mean blocks of zeros, not zero
     row_multiple: ClassVar[int] = 1  # rows that share packed words or scales: cut blocks of rows at multiples of it
-    whole: ClassVar[bool] = False  # one row costs the decoding of all
+    mixed_rows: ClassVar[bool] = False  # one row costs the decoding of all
     share: ClassVar[float] = 1.0  # of its arrays, where several tensors lie in the same ones
 
     def __init_subclass__(cls, *, name: str = "", **facts: Any) -> None:

@@ -32,8 +32,10 @@ _WILLIAMSON = {
     172: (0x467AECDD798, 0x6FC29B650FD, 0x7595E85EA6B, 0x63D260192F1),
 }
 # block (row, column) of Williamson's array: which of the four, and its sign
-_QUATERNION = (((0, 1), (1, 1), (2, 1), (3, 1)), ((1, -1), (0, 1), (3, -1), (2, 1)))
-_QUATERNION += (((2, -1), (3, 1), (0, 1), (1, -1)), ((3, -1), (2, -1), (1, 1), (0, 1)))
+_QUATERNION = (
+    *(((0, 1), (1, 1), (2, 1), (3, 1)), ((1, -1), (0, 1), (3, -1), (2, 1))),
+    *(((2, -1), (3, 1), (0, 1), (1, -1)), ((3, -1), (2, -1), (1, 1), (0, 1))),
+)
 
 
 def factors(length: int) -> tuple[int, int] | None:
@@ -102,7 +104,8 @@ def _row(bits: int, length: int) -> NDArray[np.int64]:
 def _circulant(row: NDArray[np.int64]) -> Floats:
     """Every row is the one above moved right by one."""
     at = np.arange(len(row))
-    return row[at[None] - at[:, None]].astype(np.float32)
+    found: Floats = row[at[None] - at[:, None]].astype(np.float32)
+    return found
 
 
 def _bordered(order: int) -> Floats:
@@ -119,4 +122,5 @@ def _doubled(order: int) -> Floats:
     conference[1:, 1:] = _circulant(_chi(half - 1))
     conference[0, 0] = 0
     one = np.eye(half, dtype=np.float32)
-    return np.block([[conference + one, conference - one], [conference - one, -conference - one]])
+    found: Floats = np.block([[conference + one, conference - one], [conference - one, -conference - one]])
+    return found

@@ -66,7 +66,7 @@ class QuIP(
     scale_parts=("SU", "SV", "Wscale", "fuse_scales", "scaleWH"),
     zero_scales=True,
     row_multiple=16,
-    whole=True,
+    mixed_rows=True,
 ):
     divisor: ClassVar[float] = 0.0
     piece: ClassVar[tuple[int, ...]] = ()  # rows from, to and of how many, and which of how many pieces

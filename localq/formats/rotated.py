@@ -75,7 +75,7 @@ class Rotated(
             stored=stored,
             block_size=math.lcm(inner.block_size, inputs or 1),
             row_multiple=math.lcm(inner.row_multiple, outputs or 1),
-            whole=inner.whole,
+            mixed_rows=inner.mixed_rows,
             share=inner.share,
         )
 

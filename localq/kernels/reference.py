@@ -109,7 +109,7 @@ def row_blocks(t: PackedTensor, tokens: int) -> Iterator[tuple[slice, Floats]]:
     block_bytes = FEW_BYTES if tokens <= FEW else MANY_BYTES
     multiple = t.format.row_multiple
     step = max(1, block_bytes // (4 * max(t.shape[-1], 1) * multiple)) * multiple
-    if t.format.whole:
+    if t.format.mixed_rows:
         step = max(step, t.shape[-2])
     for start in range(0, t.shape[-2], step):
         rows = slice(start, min(start + step, t.shape[-2]))
