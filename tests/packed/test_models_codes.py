@@ -194,8 +194,6 @@ def test_qtip_is_refused_by_name(tmp_path: Path) -> None:
         (rotated("q_attn"), r"rotates queries or keys alone \(q_attn\)"),
         ({**BNB8, "transform_config": ["R4"]}, "not understood"),
         ({**BNB8, "rotation_config": {"hadamard_type": "hadamard"}}, "rotation_config"),
-        ({"quant_method": "spqr"}, "SpQR keeps its outliers in the order of its CUDA kernel's tiles"),
-        ({"quant_method": "higgs"}, "HIGGS stores weights in FLUTE's order"),
         ({"quant_method": "eetq"}, "EETQ stores int8 weights in an order of CUDA tensor-core tiles"),
         ({"quant_method": "fp_quant"}, "FP-Quant rotates activations"),
         ({"quant_method": "sinq"}, "SINQ"),
