@@ -38,7 +38,7 @@ def test_the_table_is_what_the_files_say() -> None:
     assert mains >= {"qweight", "weight"} and beside >= mains | {"weight_scale_2"}
 
 
-@pytest.mark.parametrize(("file", "name", "few"), [("awq", None, 14), ("gptq", "v1_4_sym", 14), ("fp8", None, 30)])
+@pytest.mark.parametrize(("file", "name", "few"), [("awq", None, 14), ("gptq", "v1_4_sym", 14), ("fp8", "tensor", 30)])
 def test_a_folder_imports_its_own_formats_only(tmp_path: Path, file: str, name: str | None, few: int) -> None:
     found = variants(f"{file}.safetensors")
     variant = found[name or next(iter(found))]
