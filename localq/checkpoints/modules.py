@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from localq.checkpoints.agreement import check_scheme
 from localq.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def identify(module: Module, stored: Mapping[str, Part], quantization: Mapping[s
     if not hits:
         return None
     form, shape = hits[0]
+    check_scheme(form, quantization)
     if len(stored) > 1:
         form.check_parts(shape, stored)
         strange = set(stored) - wanted_parts(form, shape) - set(form.unused)

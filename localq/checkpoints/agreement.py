@@ -1,0 +1,46 @@
+"""Config and arrays that contradict each other: what the arrays are beyond doubt, and what the settings call them.
+
+Arrays decide how a tensor is read; a config that names another scheme belongs to other weights, or was edited. ModelOpt
+says `quant_algo`; compressed-tensors says `type` and `num_bits` (its `format` may be that of another group).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from localq.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from localq.formats.base import Format
+
+_MODELOPT = {"NVFP4": "nvfp4", "W4A16_NVFP4": "nvfp4", "NVFP4_AWQ": "nvfp4", "MXFP8": "mxfp8", "MXFP4": "mxfp4"}
+_MODELOPT |= dict.fromkeys(("W4A16_AWQ", "INT4_AWQ", "INT4"), "modelopt_int4")
+_COMPRESSED = {("float", 8): ("fp8", "mxfp8"), ("float", 4): ("nvfp4", "mxfp4")}
+
+
+def check_scheme(form: type[Format], settings: Mapping[str, Any] | None) -> None:
+    """Hold a recognised format to the scheme its module's settings name.
+
+    Raises:
+        CheckpointError: they are different ones.
+    """
+    if not settings or form.family == "float" or "sparse" in form.name:
+        return
+    method = settings.get("quant_method")
+    if method == "modelopt" and settings.get("quant_algo"):
+        algo = str(settings["quant_algo"])
+        _require(form, f"quant_algo {algo!r}", (_MODELOPT.get(algo, "fp8"),))
+    elif method == "compressed-tensors" and settings.get("type") in ("int", "float"):
+        kind, bits = settings["type"], settings.get("num_bits")
+        starts = ("ct_",) if kind == "int" else _COMPRESSED.get((kind, bits), ())
+        _require(form, f"type {kind!r} of {bits!r} bits", starts)
+
+
+def _require(form: type[Format], said: str, starts: tuple[str, ...]) -> None:
+    if not form.name.startswith(starts):
+        expected = " or ".join(starts) or "8 or 4 bits"
+        raise CheckpointError(
+            f"The arrays are {form.name}'s, but the config says {said}, which is {expected}.",
+            "Config and weights are of different builds: download both again.",
+        )
