@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _MODELOPT = {"NVFP4": "nvfp4", "W4A16_NVFP4": "nvfp4", "NVFP4_AWQ": "nvfp4", "MXFP8": "mxfp8", "MXFP4": "mxfp4"}
 _MODELOPT |= dict.fromkeys(("W4A16_AWQ", "INT4_AWQ", "INT4"), "modelopt_int4")
-_COMPRESSED = {("float", 8): ("fp8", "mxfp8"), ("float", 4): ("nvfp4", "mxfp4")}
+_FLOATS: dict[Any, tuple[str, ...]] = {8: ("fp8", "mxfp8"), 4: ("nvfp4", "mxfp4")}
 
 
 def check_scheme(form: type[Format], settings: Mapping[str, Any] | None) -> None:
@@ -33,7 +33,7 @@ def check_scheme(form: type[Format], settings: Mapping[str, Any] | None) -> None
         _require(form, f"quant_algo {algo!r}", (_MODELOPT.get(algo, "fp8"),))
     elif method == "compressed-tensors" and settings.get("type") in ("int", "float"):
         kind, bits = settings["type"], settings.get("num_bits")
-        starts = ("ct_",) if kind == "int" else _COMPRESSED.get((kind, bits), ())
+        starts = ("ct_",) if kind == "int" else _FLOATS.get(bits, ())
         _require(form, f"type {kind!r} of {bits!r} bits", starts)
 
 
