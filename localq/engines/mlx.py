@@ -16,6 +16,7 @@ from localq.generate.decode import PromptCache
 from localq.generate.samplers import Sampling
 from localq.models.linear import PackedEmbedding, PackedLinear
 from localq.models.loader import load_model, refusal
+from localq.models.shared import share
 
 _LOGITS_CHUNK = 64 << 20  # bytes of logits computed at once in `logits`
 
@@ -38,6 +39,7 @@ class MLXEngine:
         check_room(checkpoint)
         self._model: Any
         self._model, _ = load_model(checkpoint)
+        share(self._model)
         if hasattr(self._model, "fit_context"):  # LongRoPE's factors depend on it
             self._model.fit_context(self.context)
         self._turns = PromptCache(self._model)

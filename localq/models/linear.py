@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+from typing import Any
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
@@ -73,6 +74,7 @@ class PackedLinear(_Layer):
         self.is_head = is_head
         self.swapped = swapped
         self.rows = _Rows(pieces, dtype)
+        self.shared: Any = None  # (group, place in it) of projections that share a launch: models/shared.py
         if bias is not None:
             self.bias = bias
 
@@ -88,7 +90,9 @@ class PackedLinear(_Layer):
     def __call__(self, x: mx.array) -> mx.array:
         if self.is_head and not _HEADS.get():
             return mx.zeros((*x.shape[:-1], self.rows.shape[int(self.swapped)]), x.dtype)
-        y = self.rows.placed[0].transposed(x, self.training) if self.swapped else self.rows.matmul(x, self.training)
+        y = None if self.shared is None or self.training else self.shared[0].take(self.shared[1], x)
+        if y is None:
+            y = self.rows.placed[0].transposed(x, self.training) if self.swapped else self.rows.matmul(x, self.training)
         return y + self["bias"] if "bias" in self else y
 
 
