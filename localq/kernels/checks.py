@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -80,7 +81,7 @@ def check_format(fmt: type[Format], dtype: mx.Dtype, tokens: Sequence[int] = (5,
     ids, chosen = mx.array([3, 0, 95, 3]), mx.array([2, 0, 0, 1, 2])
     pieces = [_draw(np.random.default_rng(n), (n, IN), dtype) for n in tokens]
     ops: dict[str, list[Run]] = {
-        "matmul": [(lambda x=x: one.matmul(x), _floats(x) @ weights[0].T) for x in pieces],
+        "matmul": [(partial(one.matmul, x), _floats(x) @ weights[0].T) for x in pieces],
         "transposed": [(lambda: one.transposed(tall), _floats(tall) @ weights[0])],
         "embedding": [(lambda: one.embedding(ids, dtype), weights[0][np.asarray(ids)])],
         "gather": [

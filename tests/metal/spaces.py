@@ -5,6 +5,8 @@ Nothing is run.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import re
 from typing import Any
 
@@ -18,11 +20,8 @@ _KERNEL = re.compile(r"(?:template <([^>]*)>\n)?\[\[kernel\]\] void (\w+)\(\n(.*
 
 def missing() -> str:
     """Why nothing can be checked here, "" if it can."""
-    try:
-        from clang import cindex
-    except ImportError:
+    if importlib.util.find_spec("clang") is None:
         return "checking address spaces needs libclang (pip install libclang)"
-    del cindex
     return ""
 
 
@@ -55,8 +54,7 @@ def translate(text: str) -> str:
 
 def findings(text: str) -> list[str]:
     """What clang says against a kernel as MLX writes it."""
-    from clang import cindex
-
+    cindex: Any = importlib.import_module("clang.cindex")  # untyped, and not installed everywhere
     whole = '#include "address_spaces.h"\n#line 1 "kernel"\n' + translate(text)
-    unit: Any = cindex.Index.create().parse("kernel.clcpp", args=FLAGS, unsaved_files=[("kernel.clcpp", whole)])
+    unit = cindex.Index.create().parse("kernel.clcpp", args=FLAGS, unsaved_files=[("kernel.clcpp", whole)])
     return [f"{d.location.line}: {d.spelling}" for d in unit.diagnostics if d.severity >= cindex.Diagnostic.Warning]

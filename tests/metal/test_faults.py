@@ -15,6 +15,7 @@ START = (
     "uint t = thread_index_in_threadgroup; uint i = thread_position_in_grid.x; uint lane = thread_index_in_simdgroup;\n"
 )
 BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);"
+TABLE = "constant float table[4] = {1.0f, 2.0f, 3.0f, 4.0f};\n"
 SHARE = "threadgroup float s[64]; s[t] = x[i]; "
 FAULTS = {  # name: (faulty, sound, what the report says)
     "no barrier": (f"{SHARE} o[i] = s[63 - t];", f"{SHARE} {BARRIER} o[i] = s[63 - t];", "uninitialised read"),
@@ -62,14 +63,57 @@ FAULTS = {  # name: (faulty, sound, what the report says)
         "bfloat b = bfloat(x[i] * 2.0f); o[i] = float(b);",
         "g\\+\\+ refuses",
     ),
+    "a value read, then overwritten": (
+        f"{SHARE} {BARRIER} float v = s[63 - t]; s[t] = 2 * v; {BARRIER} o[i] = s[t];",
+        f"{SHARE} {BARRIER} float v = s[63 - t]; {BARRIER} s[t] = 2 * v; {BARRIER} o[i] = s[t];",
+        "race on threadgroup array",
+    ),
+    "an index into the array beside": (
+        f"threadgroup float s[64], r[64]; s[t] = x[i]; r[t] = x[i]; {BARRIER} o[i] = s[t + 60];",
+        f"threadgroup float s[64], r[64]; s[t] = x[i]; r[t] = x[i]; {BARRIER} o[i] = t < 4 ? s[t + 60] : r[t - 4];",
+        "out-of-bounds threadgroup read",
+    ),
+    "a threadgroup array not filled": (
+        f"threadgroup float s[64]; if (t < 63) s[t] = x[i]; {BARRIER} o[i] = s[t];",
+        f"{SHARE} {BARRIER} o[i] = s[t];",
+        "uninitialised read of threadgroup",
+    ),
+    "simd_sum more often in some lanes": (
+        "float v = x[i]; for (uint k = 0; k <= lane / 16; k++) v = simd_sum(v);\n v = simd_max(v); o[i] = v;",
+        "float v = x[i]; for (uint k = 0; k < 2; k++) v = simd_sum(v);\n v = simd_max(v); o[i] = v;",
+        "different simdgroup call",
+    ),
+    "two threadgroups that write one element": (
+        "o[i & 31] = x[i]; o[(i & 31) + 32] = 1;",
+        "o[i] = x[i];",
+        "two threadgroups touch output byte",
+    ),
+    "bits past the width of a type": (
+        "o[i] = float(extract_bits(as_type<uint>(x[i]), 24u, 12u));",
+        "o[i] = float(extract_bits(as_type<uint>(x[i]), 20u, 12u));",
+        "extract_bits",
+    ),
+    "a write to a constant table": (
+        "((thread float*)table)[t & 3] = 1.0f; o[i] = x[i] + table[0];",
+        "o[i] = x[i] + table[0];",
+        ".",
+    ),
     "min(uint, int)": ("o[i] = float(min(t, 3));", "o[i] = float(min(t, 3u));", "g\\+\\+ refuses"),
 }
 
 
 def run(harness: Harness, body: str, mode=CHECKED) -> np.ndarray:
-    kernel = harness.factory(mode)(name="fault", input_names=["x"], output_names=["o"], source=START + body, header="")
+    kernel = harness.factory(mode)(
+        name="fault", input_names=["x"], output_names=["o"], source=START + body, header=TABLE
+    )
     x = mx.arange(64).astype(mx.float32)
-    shape = {"grid": (64, 1, 1), "threadgroup": (64, 1, 1), "output_shapes": [(64,)], "output_dtypes": [mx.float32]}
+    threads = 32 if "o[i & 31]" in body else 64
+    shape = {
+        "grid": (64, 1, 1),
+        "threadgroup": (threads, 1, 1),
+        "output_shapes": [(64,)],
+        "output_dtypes": [mx.float32],
+    }
     return np.array(kernel(inputs=[x], **shape)[0])
 
 
