@@ -37,6 +37,7 @@ _IMPLEMENTATIONS: dict[str, tuple[ModuleType, ...]] = {  # the choice, then what
     "own": (own, native),
 }
 CPU_TOKENS = 4  # up to here MLX's CPU kernels are faster than decoding to float32 once for all tokens
+CHECKED_TOKENS = (1, 4, 40)  # a vector, a small batch, a tile: each has a kernel of its own
 _VERDICTS: dict[tuple[str, str, str, str], bool] = {}  # (device, kernel, format, dtype) -> agrees with the reference
 
 
@@ -281,15 +282,19 @@ def _agrees(sample: PackedTensor, kernel: Any, op: str, dtype: mx.Dtype) -> str 
     if kernel is native:
         return _compare(sample, native, "matmul", dtype)
     try:
-        product = _compare(sample, own, "gather" if op == "gather" else "matmul", dtype)
-        return product or _compare(sample, own, "transposed", dtype)
+        if op == "gather":
+            return _compare(sample, own, "gather", dtype) or _compare(sample, own, "transposed", dtype)
+        found: str | None = ""
+        for tokens in CHECKED_TOKENS:
+            found = found or _compare(sample, own, "matmul", dtype, tokens)
+        return found or _compare(sample, own, "transposed", dtype)
     except (RuntimeError, ValueError) as error:  # MLX reports what Metal's compiler says when the result is evaluated
         return f"does not run ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
 
 
-def _compare(sample: PackedTensor, kernel: Any, op: str, dtype: mx.Dtype) -> str | None:
+def _compare(sample: PackedTensor, kernel: Any, op: str, dtype: mx.Dtype, tokens: int = 4) -> str | None:
     width = sample.shape[-2 if op == "transposed" else -1]
-    x = mx.array(np.random.default_rng(0).standard_normal((4, width)).astype(np.float32)).astype(dtype)
+    x = mx.array(np.random.default_rng(0).standard_normal((tokens, width)).astype(np.float32)).astype(dtype)
     want = np.asarray(getattr(reference, "matmul" if op == "gather" else op)(x, sample).astype(mx.float32))
     size = float(np.sqrt(np.mean(want**2)))
     if op == "gather":  # two experts alike
