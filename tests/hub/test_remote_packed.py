@@ -19,7 +19,7 @@ FILES = ("awq", "bitsandbytes", "codebooks", "compressed_tensors", "fp8", "hqq",
 
 @pytest.mark.parametrize("file", FILES)
 def test_the_formats_are_those_of_the_files(hub: Hub, tmp_path: Path, file: str) -> None:
-    """Up to six variants of each fixture; not of torchao, whose header's notes the fixtures keep apart, nor fused matrices."""
+    """Up to six variants of each fixture; not of torchao (its notes lie apart), nor fused matrices."""
     found = variants(f"{file}.safetensors")
     for i, (name, variant) in enumerate(list(found.items())[:6]):
         if "header" in (variant.config or {}) or {"fuse_scales", "scaleWH"} & set(variant.parts):
