@@ -6,6 +6,7 @@ If the executor misread Metal, MLX's kernels would come out wrong in it too.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -28,7 +29,7 @@ NAMES = {mx.float32: "float", mx.float16: "float16_t"}
 ROWS, COLUMNS, GROUP = 64, 512, 64
 
 
-def run(harness: Harness, name: str, arrays: dict[str, mx.array], how: tuple, mode: Mode) -> mx.array:
+def run(harness: Harness, name: str, arrays: dict[str, mx.array], how: tuple[Any, ...], mode: Mode) -> mx.array:
     """The 4-bit kernel `name` of quantized.h; `how`: more template, shape of the result, grid, threadgroup."""
     rest, shape, grid, threadgroup = how
     dtype = arrays["scales"].dtype
@@ -37,13 +38,14 @@ def run(harness: Harness, name: str, arrays: dict[str, mx.array], how: tuple, mo
     text = _shared_storage(re.sub(r"//[^\n]*", "", text))
     found = re.search(rf"\[\[kernel\]\] void {name}\((.*?)\)\s*\{{", text, re.S)
     assert found
-    arguments, buffers = [], []
+    arguments: list[str] = []
+    buffers: list[tuple[Any, Parameter]] = []
     for line in re.split(r",\n", found[1]):
         kind, called, attribute = re.fullmatch(r"\s*(.+?)\s+(\w+)\s*\[\[(\w+)(?:\(\d+\))?\]\]\s*", line, re.S).groups()  # type: ignore[union-attr]
         if attribute != "buffer":
             width = kind[-1] if kind[-1] in "23" else ""
-            at = [f"i->{attribute}[{axis}]" for axis in range(int(width or 1))] if width else [f"i->{attribute}"]
-            arguments.append(f"{kind}({', '.join(at)})")
+            ids = [f"i->{attribute}[{axis}]" for axis in range(int(width or 1))] if width else [f"i->{attribute}"]
+            arguments.append(f"{kind}({', '.join(ids)})")
             continue
         at = f"buffers[{len(buffers)}]"
         pointed = re.sub(r"\b(device|constant)\b", "", kind).replace("&", "*").strip()
@@ -84,7 +86,7 @@ def test_a_product_is_near_float64(harness: Harness, dtype: mx.Dtype, bound: flo
     x = mx.random.normal((1, COLUMNS), key=mx.random.key(1)).astype(dtype)
     numbers = {"in_vec_size": COLUMNS, "out_vec_size": ROWS}
     arrays |= {"x": x, **{n: mx.array([v], mx.int32) for n, v in numbers.items()}}
-    how: tuple = (", false", (1, ROWS), (32, 2 * ROWS // 8, 1), (32, 2, 1))
+    how: tuple[Any, ...] = (", false", (1, ROWS), (32, 2 * ROWS // 8, 1), (32, 2, 1))
     got = np.array(run(harness, "affine_qmv_fast", arrays, how, FAST).astype(mx.float32))
     want = np.array(x.astype(mx.float32)).astype(np.float64) @ np.array(w.astype(mx.float32)).astype(np.float64).T
     assert np.abs(got - want).max() < bound * np.abs(want).max()
