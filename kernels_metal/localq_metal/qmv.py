@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from localq_metal.source import MAX_THREADS, Factory, Packed, launch
+from localq_metal.source import MAX_ROWS, MAX_THREADS, Factory, Packed, launch
 
 ROWS, SIMDGROUPS = 4, 2  # where nothing is known of the device
 BATCHES = (2, 4, 8, 16)  # rows of x that one launch of `qmv_few` decodes the weights for
@@ -50,6 +50,9 @@ def products(
     tokens, rows = x.shape[0], packed.shape[-2]
     if tokens * rows == 0:
         return mx.zeros((tokens, rows), x.dtype)
+    if tokens > MAX_ROWS:
+        parts = [[a[i : i + MAX_ROWS] for a in arrays] for i in range(0, tokens, MAX_ROWS)]
+        return mx.concatenate([products(factory, body, packed, part, shape, batch) for part in parts])
     groups = -(-rows // (shape.rows * shape.simdgroups))
     several = [("B", batch)] if batch > 1 else []
     return launch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from localq_metal.source import Factory, Packed, launch
+from localq_metal.source import MAX_ROWS, Factory, Packed, launch
 
 COLUMNS = 512  # of a threadgroup: 16 for each lane of a simdgroup
 SIMDGROUPS = 8  # which share the rows; 16 KB of partial sums
@@ -18,6 +18,9 @@ def qvm(factory: Factory, packed: Packed, x: mx.array, expert: mx.array | None =
     tokens, columns = x.shape[0], packed.shape[-1]
     if tokens * columns == 0 or x.shape[1] == 0:
         return mx.zeros((tokens, columns), x.dtype)
+    if tokens > MAX_ROWS:
+        cuts = [slice(i, i + MAX_ROWS) for i in range(0, tokens, MAX_ROWS)]
+        return mx.concatenate([qvm(factory, packed, x[cut], None if expert is None else expert[cut]) for cut in cuts])
     named = [] if expert is None else [expert.astype(mx.uint32).reshape(-1)]
     return launch(
         factory,

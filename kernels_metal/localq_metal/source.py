@@ -31,6 +31,7 @@ import mlx.core as mx
 
 LIMIT = 8 << 10
 MAX_THREADS = 256
+MAX_ROWS = 65535  # threadgroups along a grid's second axis, on NVIDIA's GPUs
 LEAST = 8  # elements of an input: MLX puts smaller ones into another address space
 PARAMETERS = {  # body -> its inputs after those of the struct, and its outputs
     "dequantize": ([], ["o"]),

@@ -59,12 +59,15 @@ def matrix(tokens: int, bits: float, itemsize: int, chip: Balance) -> str:
     return min(ways, key=lambda name: ways[name])
 
 
-def experts(rows: int, count: int, bits: float, chip: Balance) -> str:
-    """How to multiply `rows` vectors, each with one of `count` matrices: "each" by itself, or "sorted" into tiles."""
+def experts(rows: int, count: int, bits: float, itemsize: int, chip: Balance) -> str:
+    """How to multiply `rows` vectors, each with one of `count` matrices: "each" by itself, "sorted" into tiles, or,
+    where there are no tiles, all "decoded" for MLX's product."""
     each = rows * (bits / 8 + (2 + DECODE) / chip.own)
+    if not chip.tiles:
+        return stored(rows, count, bits, itemsize, chip)
     begun = min(rows, count)
     tiled = begun * bits / 8 + (begun + rows / ROWS) * (2 * ROWS + DECODE) / chip.own
-    return "sorted" if chip.tiles and tiled < each else "each"
+    return "sorted" if tiled < each else "each"
 
 
 def stored(rows: int, count: int, bits: float, itemsize: int, chip: Balance) -> str:

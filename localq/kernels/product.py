@@ -31,8 +31,12 @@ def matrix(factory: Factory, packed: Packed, x: mx.array, dtype: mx.Dtype) -> mx
 
 def experts(factory: Factory, packed: Packed, x: mx.array, which: mx.array) -> mx.array:
     """`x [m, in]` times matrix `which[i]` of `packed [n, out, in]` transposed: `[m, out]` in x's dtype."""
-    if costs.experts(x.shape[0], packed.shape[0], bits(packed), tuning.balance()) == "sorted":
+    way = costs.experts(x.shape[0], packed.shape[0], bits(packed), x.dtype.size, tuning.balance())
+    if way == "sorted":
         return sorted_qmm(factory, packed, x, which)
+    if way == "decoded":
+        dense = dequantize(factory, packed, x.dtype).swapaxes(-1, -2)
+        return mx.gather_mm(x[:, None], dense, rhs_indices=which)[:, 0]
     return gather(factory, packed, x, which)
 
 

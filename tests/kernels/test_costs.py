@@ -31,10 +31,11 @@ def test_matrix_units_move_the_change_to_decoding_forward() -> None:
 def test_experts_are_sorted_from_a_few_tokens_each() -> None:
     chip = costs.balance("Apple M4")
     for count in (8, 128):
-        ways = [costs.experts(rows, count, 4.5, chip) for rows in range(1, 2048)]
+        ways = [costs.experts(rows, count, 4.5, 2, chip) for rows in range(1, 2048)]
         turn = ways.index("sorted")
         assert 3 * count < turn < 8 * count and set(ways[turn:]) == {"sorted"}
-    assert costs.experts(4096, 8, 4.5, costs.balance("NVIDIA H200")) == "each"
+    nvidia = [costs.experts(rows, 8, 4.5, 2, costs.balance("NVIDIA H200")) for rows in (1, 4096)]
+    assert nvidia == ["each", "decoded"]
 
 
 def test_a_device_by_its_name() -> None:

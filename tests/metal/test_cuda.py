@@ -8,6 +8,9 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from localq.kernels import costs, product, tuning
+from localq_metal import qmv as qmv_file
+from localq_metal import qvm as qvm_file
 from localq_metal.cuda import translated
 from localq_metal.dequantize import dequantize, rows
 from localq_metal.gather import gather
@@ -47,3 +50,29 @@ def test_the_other_operations_too_and_memory_is_watched(harness: Harness, cuda: 
         lambda f: hadamard(f, x, 128),
     ):
         assert mx.array_equal(call(metal), call(nvidia))
+
+
+def test_many_rows_of_experts_are_decoded_for_mlx(harness: Harness, cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are no tiles of simdgroup matrices on NVIDIA: a prompt's rows would each read a whole expert."""
+    monkeypatch.setattr(tuning, "device_name", lambda: "NVIDIA H100")
+    stack = packed(*(ordinary("q4_k", (9, 512), seed) for seed in range(3)))
+    x, which = mx.random.normal((40, 512), key=mx.random.key(0)), mx.array([i % 3 for i in range(40)], mx.uint32)
+    nvidia = cuda(FAST)
+    assert costs.experts(40, 3, 4.5, 4, tuning.balance()) == "decoded"
+    assert costs.experts(2, 3, 4.5, 4, tuning.balance()) == "each"
+    one_by_one = gather(nvidia, stack, x, which)
+    assert mx.allclose(
+        product.experts(nvidia, stack, x, which), one_by_one, rtol=1e-4, atol=1e-3 * mx.abs(one_by_one).max()
+    )
+
+
+def test_more_rows_than_a_grid_has_are_cut(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, stack = packed(ordinary("q8_0", (5, 32))), packed(*(ordinary("q8_0", (5, 32), seed) for seed in range(3)))
+    x, which = mx.random.normal((7, 32), key=mx.random.key(0)), mx.array([2, 0, 2, 1, 1, 0, 2], mx.uint32)
+    back = mx.random.normal((7, 5), key=mx.random.key(1))
+    metal = harness.factory(FAST)
+    calls = [lambda: qmv(metal, one, x), lambda: gather(metal, stack, x, which), lambda: qvm(metal, stack, back, which)]
+    whole = [call() for call in calls]
+    for module in (qmv_file, qvm_file):
+        monkeypatch.setattr(module, "MAX_ROWS", 3)
+    assert all(mx.array_equal(call(), want) for call, want in zip(calls, whole, strict=True))
