@@ -2,8 +2,9 @@
 #   make chat    talk to the bundled model          make test    the whole suite
 #   make check   format, lint, types, floors, sizes, tests
 #   make fix     let ruff mend what it can          make size    lines by file      make bench   ratios to others
+#   make bench-kernels   on this device      make prove-kernels   mutants of every decoder, every format in every dtype (hours)
 
-.PHONY: chat test check format lint types floors fix size bench bench-kernels clean
+.PHONY: chat test check format lint types floors fix size bench bench-kernels prove-kernels clean
 .DEFAULT_GOAL := chat
 
 VENV := .venv
@@ -50,6 +51,10 @@ fix: $(VENV)/.installed-test
 
 bench-kernels: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/kernels.py
+
+prove-kernels: $(VENV)/.installed-test
+	LOCALQ_PROVE=1 $(BIN)/python -m pytest -n 2 tests/metal
+	$(BIN)/python tools/mutate_kernels.py
 
 bench: $(VENV)/.installed-test
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
