@@ -7,6 +7,7 @@ checked mode watches every load and store. Says nothing about speed, registers o
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import hashlib
 import platform
@@ -90,7 +91,7 @@ class Harness:
         self.folder = folder
         self.compiled: dict[str, Path] = {}
         self.executor = folder / "executor.o"
-        _gxx("-std=gnu++17", "-O1", "-g", "-fPIC", "-c", "-o", self.executor, HERE / "executor.cpp")
+        _gxx("-std=gnu++17", "-O1", "-g", "-fPIC", "-fno-gnu-unique", "-c", "-o", self.executor, HERE / "executor.cpp")
         cpu = Path("/proc/cpuinfo").read_text()
         self.native = [flag for flag, word in (("-mf16c", " f16c"), ("-mfma", " fma ")) if word in cpu]
 
@@ -110,7 +111,13 @@ class Harness:
         """
         # Half rounds after each operation and unsuffixed literals are floats, as in Metal.
         flags = ["-std=gnu++14", "-O1", "-fPIC", "-fsigned-char", "-fno-strict-aliasing", "-fsingle-precision-constant"]
-        flags += [*self.native, "-w", "-fcf-protection=none", f"-ffp-contract={'fast' if mode.fma else 'off'}"]
+        flags += [
+            *self.native,
+            "-w",
+            "-fcf-protection=none",
+            "-fno-gnu-unique",
+            f"-ffp-contract={'fast' if mode.fma else 'off'}",
+        ]
         flags += ["-g", "-fsanitize=thread"] if mode.checked else []
         flags += [f"-isystem{HERE}", f"-isystem{MLX_INCLUDE}"]
         key = hashlib.sha256(" ".join([*flags, prelude, cpp]).encode()).hexdigest()[:24]
@@ -177,7 +184,8 @@ def launch(library: Path, buffers: list[tuple[Any, Parameter]], grid: Any, threa
     Raises:
         KernelError: with everything the executor found, source lines named.
     """
-    entry = ctypes.CDLL(str(library)).lq_launch
+    loaded = ctypes.CDLL(str(library))
+    entry = loaded.lq_launch
     entry.restype = ctypes.c_char_p
     count = len(buffers)
     options = (int(mode.reversed), mode.sum_order, int(mode.flush), int(mode.checked))
@@ -190,6 +198,7 @@ def launch(library: Path, buffers: list[tuple[Any, Parameter]], grid: Any, threa
         (ctypes.c_uint32 * 3)(*threadgroup),
         (ctypes.c_int * 4)(*options),
     ).decode()
+    _ctypes.dlclose(loaded._handle)  # each holds megabytes, and a session compiles over a thousand
     if findings:
         raise KernelError(re.sub(r"pc=([0-9a-f]+)", lambda m: _line(library, m.group(1)), findings))
 
