@@ -22,7 +22,8 @@ def test_the_formats_are_those_of_the_files(hub: Hub, tmp_path: Path, file: str)
     """Up to six variants of each fixture; not of torchao (its notes lie apart), nor fused matrices."""
     found = variants(f"{file}.safetensors")
     for i, (name, variant) in enumerate(list(found.items())[:6]):
-        if "header" in (variant.config or {}) or {"fuse_scales", "scaleWH"} & set(variant.parts):
+        drawn = all(array.size < 100 for array in variant.parts.values())  # its test draws the weights
+        if drawn or "header" in (variant.config or {}) or {"fuse_scales", "scaleWH"} & set(variant.parts):
             continue
         (tmp_path / str(i)).mkdir()
         folder = write(tmp_path / str(i), variant.parts, variant.config)
