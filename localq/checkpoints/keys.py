@@ -236,7 +236,8 @@ class ModelKeys:
         held = ", ".join(
             f"{self.architecture}.{name} = {brief(value)}" for name in names if (value := self.value(name)) is not None
         )
-        raise UnsupportedError(f"localq does not compute this {self.architecture} file's {held}.")
+        what = f"'s {held}" if held else f", which lacks {', '.join(f'{self.architecture}.{name}' for name in names)}"
+        raise UnsupportedError(f"localq does not compute this {self.architecture} file{what}.")
 
     def refuse_unread(self) -> None:
         """Name every key of this architecture that nobody read and that is not known to change nothing.
