@@ -23,6 +23,7 @@ UNUSED = {
     *("input_scale", "input_global_scale", "input_zero_point", "output_scale", "act_global_scale"),
     *("activation_scale", "activation_scale_inv", "qscale_act"),
     *("k_scale", "v_scale", "q_scale", "kv_scale", "k_zero_point", "v_zero_point", "prob_scale"),
+    *("k_cache_scale", "v_cache_scale"),
     *("k_proj.k_scale", "v_proj.v_scale", "k_proj.output_scale", "v_proj.output_scale"),
 }
 # Stacked experts without a `.weight`: `experts.gate_up_proj_blocks`, or `experts.gate_up_proj` and its `..._scale_inv`.

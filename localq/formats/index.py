@@ -35,6 +35,10 @@ FILES: dict[str, tuple[str, str]] = {
     "f32": ("weight", ""),
     "fp8": ("weight", "scale weight_scale weight_scale_inv"),
     "fp8_inverse": ("weight", "weight_scale_inv"),
+    "gemma_qat": (
+        "embedding_quantized weight",
+        "embedding_scale input_activation_scale output_activation_scale weight_scale",
+    ),
     "gptq": ("qweight", "g_idx qzeros scales"),
     "higgs": ("weight", "scales tables tables2"),
     "hqq": (
