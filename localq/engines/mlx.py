@@ -14,6 +14,7 @@ from localq.engines.room import check_room
 from localq.errors import LocalqError
 from localq.generate.decode import PromptCache
 from localq.generate.samplers import Sampling
+from localq.models.ignored_keys import window
 from localq.models.linear import PackedEmbedding, PackedLinear
 from localq.models.loader import load_model, refusal
 from localq.models.shared import share
@@ -93,9 +94,13 @@ class MLXEngine:
 
 
 def _trained_context(config: dict[str, Any]) -> Any:
-    """The context length under the names architectures give it."""
+    """The context length under the names architectures give it; no more than a sliding window they do not compute."""
     names = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
-    return next((config[name] for name in names if config.get(name) is not None), None)
+    found = next((config[name] for name in names if config.get(name) is not None), None)
+    bound = window(config)
+    if bound is None:
+        return found
+    return min(found, bound) if isinstance(found, int) else bound
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:

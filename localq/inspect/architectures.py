@@ -13,6 +13,7 @@ from localq.checkpoints.architectures import SUPPORTED
 # What mlx-lm has a module for and localq still cannot run from a folder
 NOT_RUN = {
     "muse_spark": "its attention is a Metal kernel of mlx-lm's own, never run by localq's tests",
+    "phi3small": "its block-sparse mask is right for whole prompts only",
     "prism_hadamard_qwen35": "rotates activations at run time",
 }
 # mlx-lm's modules that are parts of another architecture's

@@ -46,6 +46,7 @@ READ_DIRECTLY: dict[str, tuple[str, ...]] = {
 # Modules of mlx-lm that localq does not run: why, and whether an Apple GPU helps
 _NOT_RUN: dict[str, tuple[str, bool]] = {
     "muse_spark": ("its attention is a Metal kernel, which needs an Apple GPU", True),
+    "phi3small": ("the mask of its block-sparse attention is right for whole prompts only, not in pieces", False),
     "prism_hadamard_qwen35": (
         "Prism's packs rotate the activations of every layer at run time; localq does not",
         False,

@@ -16,6 +16,7 @@ from mlx.nn.layers.base import Module
 from mlx.nn.layers.positional_encoding import RoPE
 
 from localq.errors import UnsupportedError
+from localq.models.ignored_keys import check_keys
 
 # Words by which an architecture's source shows that it computes an activation
 _WORDS = {
@@ -60,12 +61,13 @@ def check(model: Module, config: Mapping[str, Any]) -> None:
     """Refuse what the built model does not compute.
 
     Raises:
-        UnsupportedError: a rope scaling or an activation the architecture drops.
+        UnsupportedError: a rope scaling, an activation or another key the architecture drops.
     """
     inner = config.get("text_config")
     text = inner if isinstance(inner, Mapping) else config
     _check_scaling(model, text)
     _check_activation(model, text)
+    check_keys(text)
 
 
 def _check_scaling(model: Module, text: Mapping[str, Any]) -> None:

@@ -137,6 +137,7 @@ def test_tensors_of_another_shape(name: str, tensor: str, words: str, tmp_path: 
     ("config", "words"),
     [
         ({"model_type": "prism_hadamard_qwen35"}, "rotate the activations"),
+        ({"model_type": "phi3small"}, "block-sparse"),
         ({"model_type": "muse_spark"}, "needs an Apple GPU"),
     ],
 )

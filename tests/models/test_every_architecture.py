@@ -21,6 +21,7 @@ from tests.models.folders import IDS, packed_logits, write_random
 
 NOT_HERE = {
     "muse_spark": "its attention is a Metal kernel of mlx-lm's own",
+    "phi3small": "its block-sparse mask is right for whole prompts only",
     "prism_hadamard_qwen35": "rotates activations at run time",
 }
 DENSE = {"afm7": "its fused layers cannot be quantised by mlx-lm"}

@@ -1,0 +1,63 @@
+"""Keys that mlx-lm passes over: refused where they would change the answers, and a window bounds the context."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from localq.checkpoints.detect import open_checkpoint
+from localq.engines.mlx import MLXEngine
+from localq.errors import DoesNotFitError, UnsupportedError
+from localq.models.ignored_keys import COMPUTED
+from localq.models.loader import load_model
+from tests.factories.every import config
+from tests.models.folders import write_random
+
+CHANGED = {  # what transformers 5.23's tiny models answer differently to
+    "deepseek_v3": {"rope_interleave": False},
+    "gemma3_text": {"final_logit_softcapping": 1.0}, "gpt2": {"activation_function": "relu"},
+    "gpt_bigcode": {"scale_attn_weights": False}, "gpt_oss": {"swiglu_limit": 0.05},
+    "gptj": {"activation_function": "relu"}, "nanochat": {"final_logit_softcapping": 0.5}, "olmoe": {"clip_qkv": 0.01},
+    "phi": {"qk_layernorm": True}, "qwen2_moe": {"norm_topk_prob": True},
+}  # fmt: skip
+
+
+def rewritten(folder: Path, change: dict[str, Any]) -> Path:
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    return folder
+
+
+def test_every_listed_architecture_is_tried() -> None:
+    assert set(CHANGED) == set(COMPUTED)
+
+
+@pytest.mark.parametrize("model_type", CHANGED)
+def test_a_key_that_would_change_the_answers_is_refused(model_type: str, tmp_path: Path) -> None:
+    folder = write_random(tmp_path, config(model_type))
+    with open_checkpoint(folder) as checkpoint:
+        load_model(checkpoint, mx.float32)  # as the architecture computes it
+    ((key, value),) = CHANGED[model_type].items()
+    rewritten(folder, {key: value})
+    with open_checkpoint(folder) as checkpoint, pytest.raises(UnsupportedError, match=f"{key} is"):
+        load_model(checkpoint, mx.float32)
+
+
+@pytest.mark.parametrize("model_type", ["phi3", "starcoder2", "mixtral", "phimoe", "qwen2", "qwen3", "qwen3_moe"])
+def test_a_window_that_is_not_computed_bounds_the_context(model_type: str, tmp_path: Path) -> None:
+    """Within it every token is seen, so the logits are those without one; beyond it the engine says no."""
+    folder = rewritten(write_random(tmp_path, config(model_type)), {"max_position_embeddings": 64})
+    with open_checkpoint(folder) as checkpoint:
+        want = MLXEngine(checkpoint).logits([1, 2, 3, 4, 5, 6, 7, 8])
+    rewritten(folder, {"sliding_window": 8, "use_sliding_window": True})
+    with open_checkpoint(folder) as checkpoint:
+        engine = MLXEngine(checkpoint)
+        assert engine.context == 8
+        np.testing.assert_array_equal(engine.logits([1, 2, 3, 4, 5, 6, 7, 8]), want)
+        with pytest.raises(DoesNotFitError):
+            engine.logits(list(range(1, 10)))
