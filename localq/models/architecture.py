@@ -56,7 +56,8 @@ _NOT_RUN: dict[str, tuple[str, bool]] = {
 # What sees and hears in multimodal checkpoints, under the names published ones give it
 _TOWERS = re.compile(
     r"^(model\.)?(vision_tower|vision_model|vision_encoder|vision_embedder|visual|audio_tower|audio_encoder|embed_audio"
-    r"|embed_vision|multi_modal_projector|patch_merger)\."
+    r"|embed_vision|multi_modal_projector|mm_projector|vision_projection|vision_language_adapter|pre_mm_projector_norm"
+    r"|patch_merger)\."
 )
 
 _COUNTED = re.compile(r"^(num_(hidden_|decoder_)?layers|n_layers?|(num|n)_\w*experts|(?!share_)\w*_layers)$")

@@ -13,6 +13,7 @@ import pytest
 
 from localq.checkpoints.detect import open_checkpoint
 from localq.checkpoints.safetensors import SafetensorsCheckpoint
+from localq.models.architecture import left_out
 from localq.models.loader import load_model
 from tests.factories import TinyModel, dense_one, gemmas, llamas, more
 from tests.models.folders import IDS, difference, packed_logits
@@ -91,3 +92,13 @@ def test_blocks_that_predict_further_tokens_are_said(tmp_path: Path) -> None:
     assert list(loaded.report.unused) == [extra] and "glm4_moe" in loaded.report.unused[extra]
     assert difference(packed_logits(loaded), right) == 0.0
     assert json.dumps(loaded.report.to_dict())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vision_language_adapter.w_in.weight", "pre_mm_projector_norm.weight", "model.mm_projector.0.weight",
+     "vision_projection.linear_1.weight", "model.visual.blocks.0.attn.qkv.weight"],
+)  # fmt: skip
+def test_towers_are_known_by_their_published_names(name: str) -> None:
+    assert "text part" in left_out(name)
+    assert not left_out(name.replace("model.", "").split(".", 1)[1])
