@@ -25,7 +25,8 @@ from localq.errors import CheckpointError, UnsupportedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from localq.checkpoints.methods.compressed_tensors import Targets
-    from localq.formats.base import Array, Format, PackedTensor
+    from localq.formats.arrays import Array
+    from localq.formats.base import Format, PackedTensor
 
 _DONE = ("weight_input", "weight_output")
 _LAYER = ("input", "output")

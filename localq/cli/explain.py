@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localq.cli.output import Output, printable, table
 from localq.cli.parser import add_json
+from localq.cli.start import import_numpy_on_first_use
 from localq.errors import LocalqError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Answer:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Explain every name; with several, go on after a bad one and return the first failure's code."""
+    import_numpy_on_first_use()
     if args.output and not args.picture:
         raise UsageError("-o writes a picture, and none was asked for.", "Add --picture.")
     answers: list[Answer] = []

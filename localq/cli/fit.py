@@ -9,6 +9,7 @@ import re
 from localq.checkpoints.base import Checkpoint
 from localq.cli.output import Output, printable, size
 from localq.cli.parser import add_json, positive
+from localq.cli.start import import_numpy_on_first_use
 from localq.fit.commands import ENGINES
 from localq.fit.memory import CALIBRATION
 from localq.fit.report import Fit
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     from localq.fit.report import fit
     from localq.inspect.remote import open_headers
 
+    import_numpy_on_first_use()
     target = target_of(args)
     if args.gpus and args.gpus != target.gpus:
         one = target.limit // target.gpus

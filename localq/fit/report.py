@@ -10,7 +10,7 @@ from localq.fit.machines import Target
 from localq.fit.memory import CALIBRATION, Need, need
 from localq.fit.plans import head_dim, heads, plan, size, text_part
 from localq.fit.speed import Speed, Work, expect
-from localq.inspect.truth import per_token, read_truth
+from localq.inspect.truth import per_token, trained_context
 
 DEFAULT_CONTEXT = 8192
 
@@ -69,7 +69,7 @@ def fit(checkpoint: Checkpoint, target: Target, context: int | None = None, kv: 
     Raises:
         UnsupportedError, CheckpointError, UsageError: as `need`.
     """
-    trained = read_truth(checkpoint).context
+    trained = trained_context(checkpoint)
     wanted = context or min(DEFAULT_CONTEXT, trained or DEFAULT_CONTEXT)
     found = need(checkpoint, wanted, kv, target.device)
     speed = expect(target, _work(checkpoint, found))

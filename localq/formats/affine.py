@@ -12,10 +12,10 @@ import types
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
-from localq.formats.base import Array, PackedTensor
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import PackedTensor
 from localq.formats.bits import pack, unpack
 from localq.formats.mlx_modes import AFFINE_BITS, AFFINE_GROUPS, MLXFormat
 from localq.formats.rounding import refuse_nonfinite

@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat, Native, PackedTensor
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat, Native, PackedTensor
 from localq.formats.bits import pack
 
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
+from localq.formats.arrays import NDArray
 from localq.formats.base import Format, Match, PackedTensor, Part
 from localq.formats.reselect import RowDecoder
 

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
+from localq.formats.arrays import Array, NDArray
 from localq.formats.awq_family import AWQFamily, Read, read_settings
-from localq.formats.base import Array, Format, Match, PackedTensor, Part, count
+from localq.formats.base import Format, Match, PackedTensor, Part, count
 from localq.formats.bits import pack, unpack
 
 _NAME = re.compile(r"awq_([4-7])bit_(?:g(\d{1,6})|row)(_asym)?")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
+from localq.formats.arrays import NDArray
 from localq.formats.base import Format, Native, PackedTensor
 from localq.formats.bits import pack
 from localq.formats.integers import affine, affine_bits, affine_group, dequantized, group_length, native_bits, one_of
 
-Read = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
+Read: TypeAlias = "tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]"
 
 
 class Settings(NamedTuple):

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from localq.errors import CheckpointError
+from localq.formats.arrays import Array
 from localq.formats.awq_family import AWQFamily, Read, read_settings
-from localq.formats.base import Array, Format, Match, PackedTensor, Part
+from localq.formats.base import Format, Match, PackedTensor, Part
 from localq.formats.bits import unpack
 
 _NAME = re.compile(r"awq_gemv_4bit_(?:g(\d{1,6})|row)(_asym)?")

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
+from localq.formats.arrays import Array, NDArray
 from localq.formats.awq_family import AWQFamily, Read, read_settings
 from localq.formats.awq_gemv import zero_words
-from localq.formats.base import Array, Format, Match, PackedTensor, Part, count
+from localq.formats.base import Format, Match, PackedTensor, Part, count
 
 
 class AWQGemvFast(

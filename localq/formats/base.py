@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, LocalqError
+from localq.formats.arrays import Array, NDArray
 from localq.formats.ggml_types import GGML_BY_NAME
 
-Array = NDArray[Any]
 Exactness = Literal["exact", "rounded", "requantised"]
 EXACTNESS: tuple[Exactness, ...] = ("exact", "rounded", "requantised")  # the better first
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from localq.formats.arrays import NDArray
 from localq.formats.base import PackedTensor
 from localq.formats.floats import FloatFormat
 

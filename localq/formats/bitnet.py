@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
-from localq.formats.base import Array, Format, Match, Native, PackedTensor, Part
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Format, Match, Native, PackedTensor, Part
 from localq.formats.bits import pack
 from localq.formats.integers import affine_group
 from localq.formats.reselect import floats, numbers

@@ -8,9 +8,8 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array
+from localq.formats.arrays import Array, NDArray
 
 
 def fp16(blocks: Array, at: int, count: int = 1) -> NDArray[np.float32]:

@@ -23,10 +23,10 @@ from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
-from localq.formats.base import Array, Format, Match, PackedTensor, Part
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Format, Match, PackedTensor, Part
 from localq.formats.reselect import floats, numbers, run_of
 
 MAPS = ("nf4", "fp4")

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
-from localq.formats.base import Array, Format, Match, Native, PackedTensor, Part
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Format, Match, Native, PackedTensor, Part
 from localq.formats.rows_of_bytes import native_rows
 
-_STEP = np.float32(1 / 127)
+_STEP = 1 / 127  # in float32
 _TILES = {1: "col32", 2: "col_turing", 3: "col_ampere"}
 
 
@@ -71,13 +71,13 @@ class BNBInt8(
     def dequantize(cls, t: PackedTensor) -> NDArray[np.float32]:
         out = t.parts["weight"].astype(np.float32)
         out *= t.parts["SCB"][..., None]
-        out *= _STEP  # in this order, as the original
+        out *= np.float32(_STEP)  # in this order, as the original
         return out
 
     @classmethod
     def to_native(cls, t: PackedTensor) -> Native | None:
         """Affine: unit scales, and SCB / 127 as the rows' multiplier."""
-        return native_rows(t.parts["weight"], t.parts["SCB"] * _STEP, exact=False)
+        return native_rows(t.parts["weight"], t.parts["SCB"] * np.float32(_STEP), exact=False)
 
     @classmethod
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:

@@ -15,13 +15,12 @@ from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
+from localq.formats.arrays import Floats, NDArray
 from localq.formats.base import Format, Match, PackedTensor, Part
 from localq.formats.reselect import RowDecoder
 
-Floats = NDArray[np.float32]
 _KINDS = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "fp8": "float8_e4m3fn", "int8": "int8"}
 _BY_DTYPE = {dtype: kind for kind, dtype in _KINDS.items()}
 _BITS = {"f16": 16, "bf16": 16, "f32": 32, "fp8": 8, "int8": 8}

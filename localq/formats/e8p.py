@@ -15,9 +15,9 @@ from functools import cache
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from localq.formats.arrays import Floats
+
 SIGN_BITS = (0, 4, 1, 5, 2, 6, 3, 7)  # the bit that has the sign of coordinate 0, 1, ...
 # Of length 12: three of eight coordinates are 1/2 (a 1 here; coordinate 0 is the highest bit), the others 3/2.
 _LENGTH_12 = bytes.fromhex("70b0d0e0131519161a1c232529262a2c434549464a8c838589868ac831")

@@ -24,9 +24,9 @@ from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
+from localq.formats.arrays import NDArray
 from localq.formats.base import Format, Match, PackedTensor, Part
 from localq.formats.hadamard import matrix, transform
 from localq.formats.reselect import RowDecoder

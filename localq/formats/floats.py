@@ -7,15 +7,13 @@ from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
+from localq.formats.arrays import NDArray
 from localq.formats.base import Format, Match, PackedTensor, Part
-
-_DTYPES = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 
 class FloatFormat(Format):
-    """One part `weight`, `dtype` of `_DTYPES`, of the tensor's own shape."""
+    """One part `weight`, `dtype` float32, float16 or bfloat16, of the tensor's own shape."""
 
     dtype: ClassVar[str] = ""
 
@@ -53,4 +51,6 @@ class FloatFormat(Format):
     def quantize(cls, w: NDArray[np.float32]) -> PackedTensor:
         """Round to nearest even; what is beyond the dtype's range becomes infinite, as IEEE has it."""
         with np.errstate(over="ignore"):
-            return PackedTensor(cls, w.shape, {"weight": w.astype(_DTYPES[cls.dtype])})
+            return PackedTensor(
+                cls, w.shape, {"weight": w.astype(ml_dtypes.bfloat16 if cls.dtype == "bfloat16" else cls.dtype)}
+            )

@@ -28,13 +28,13 @@ from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
-from localq.formats.base import Array, Format, Match, Native, PackedTensor, Part, count
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Format, Match, Native, PackedTensor, Part, count
 
 _CODES = {"float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2"}
-_DTYPES = {"e4m3": np.dtype(ml_dtypes.float8_e4m3fn), "e5m2": np.dtype(ml_dtypes.float8_e5m2)}
+_DTYPES = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2"}
 _FLOATS = "float32|bfloat16|float16"
 _POWERS = "float8_e8m0fnu|uint8"
 _USUAL = {  # the shape a name does not mention
@@ -112,7 +112,7 @@ class FP8(
         if cls.grain == "halves" and shape[-2] % 2:
             raise CheckpointError(f"A {cls.name} tensor has shape {shape}; an even number of rows was expected.")
         kinds = _POWERS if cls.style == "powers" else _FLOATS
-        return {"weight": Part(_DTYPES[cls.code].name, shape), cls.part: Part(kinds, cls.scale_shape(shape))}
+        return {"weight": Part(_DTYPES[cls.code], shape), cls.part: Part(kinds, cls.scale_shape(shape))}
 
     @classmethod
     def scale_shape(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -266,7 +266,7 @@ class FP8(
     @classmethod
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
         layout = cls.layout(shape)
-        codes = rng.standard_normal(shape).astype(np.float32).astype(_DTYPES[cls.code])
+        codes = rng.standard_normal(shape).astype(np.float32).astype(getattr(ml_dtypes, _DTYPES[cls.code]))
         scales: Array = rng.uniform(0.5, 1.5, layout[cls.part].shape).astype(np.float32)
         if cls.style == "powers":
             scales = np.exp2(np.round(8 * scales) - 16).astype(ml_dtypes.float8_e8m0fnu)

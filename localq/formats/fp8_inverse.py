@@ -14,13 +14,12 @@ from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
+from localq.formats.arrays import Floats, NDArray
 from localq.formats.base import Format, Match, PackedTensor, Part
 from localq.formats.reselect import RowDecoder
 
-Floats = NDArray[np.float32]
 _CODES = {"float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2"}
 _DTYPES = {code: dtype for dtype, code in _CODES.items()}
 _NAME = re.compile(r"fp8_inverse_(e4m3|e5m2)_(tensor|row|block([1-9]\d*)x([1-9]\d*))")

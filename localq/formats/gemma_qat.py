@@ -16,14 +16,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
+from localq.formats.arrays import Floats, NDArray
 from localq.formats.base import Format, Match, Native, PackedTensor, Part
 from localq.formats.bits import pack
 from localq.formats.integers import affine, affine_group
 
-Floats = NDArray[np.float32]
 _NAME = re.compile(r"gemma_int([248])(?:_table([1-9]\d*))?")
 LINEAR, TABLE = ("weight", "weight_scale"), ("embedding_quantized", "embedding_scale")
 

@@ -12,9 +12,8 @@ import base64
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array
+from localq.formats.arrays import Array, NDArray
 from localq.formats.bits import per_weight
 
 _EIGHT = (8, 25, 43)

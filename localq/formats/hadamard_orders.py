@@ -16,11 +16,10 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from localq.formats.arrays import Floats, NDArray
 from localq.formats.hadamard import transform
 
-Floats = NDArray[np.float32]
 ORDERS = (172, 156, 140, 124, 116, 108, 60, 52, 36, 28, 20, 12)  # a length is divided by the first that divides it
 _PALEY_1, _PALEY_2 = (12, 20, 60, 108, 140), (28, 36)
 # The first rows of Williamson's four matrices, as binary numbers; a 1 is a one, a 0 is a -1.

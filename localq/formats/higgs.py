@@ -25,17 +25,16 @@ from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
-from localq.formats.base import Array, Format, Match, PackedTensor, Part
+from localq.formats.arrays import Array, Floats, NDArray
+from localq.formats.base import Format, Match, PackedTensor, Part
 from localq.formats.hadamard_orders import sylvester
 from localq.formats.reselect import RowDecoder
 
-Floats = NDArray[np.float32]
 _FLOATS = "float16|bfloat16"
 _NAME = re.compile(r"higgs_([234])bit_g(64|128|256)_h(\d+)(_p64)?")
-_ORDER_3 = np.array([0, 3, 6, 9, 12, 1, 4, 7, 10, 13, 2, 5, 8, 11, 14, 15])  # run of 32 rows that each point is for
+_ORDER_3 = [0, 3, 6, 9, 12, 1, 4, 7, 10, 13, 2, 5, 8, 11, 14, 15]  # run of 32 rows that each point is for
 
 
 class HIGGS(

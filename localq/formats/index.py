@@ -70,7 +70,7 @@ FILES: dict[str, tuple[str, str]] = {
     ),
 }
 OTHERS = frozenset(
-    "affine_twin awq_family base bits e8p floats ggml_types grids hadamard hadamard_orders index integers iq1_m iq1_s "
+    "affine_twin arrays awq_family base bits e8p floats ggml_types grids hadamard hadamard_orders index integers iq1_m iq1_s "
     "iq2_s iq2_xs iq2_xxs iq3_s iq3_xxs iq4_nl iq4_xs micro_floats mlx_floats mlx_modes mxfp4_ggml nvfp4_ggml q1_0 "
     "q2_0 q2_k q3_k q4_0 q4_1 q4_k q5_0 q5_1 q5_k q6_k q8_0 reselect rotated rounding rows_of_bytes tq1_0 "
     "tq2_0".split()

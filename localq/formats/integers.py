@@ -12,13 +12,11 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
-from localq.formats.base import Array, Native
+from localq.formats.arrays import Array, Floats, NDArray
+from localq.formats.base import Native
 from localq.formats.mlx_modes import AFFINE_BITS, AFFINE_GROUPS
-
-Floats = NDArray[np.float32]
 
 
 def affine_bits(bits: int) -> int:
@@ -74,7 +72,8 @@ def _error(scales: Floats, zeros: Floats, biases: Floats, top: int) -> float:
 
 def narrowest(*arrays: Floats) -> tuple[Array, ...]:
     """The arrays as float16, else as bfloat16, if that changes no value in any of them, else as they are."""
-    for kind in (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)):
+    for name in ("float16", "bfloat16"):
+        kind = ml_dtypes.bfloat16 if name == "bfloat16" else name
         with np.errstate(over="ignore"):
             small = tuple(a.astype(kind) for a in arrays)
         if all(np.array_equal(s.astype(np.float32), a) for s, a in zip(small, arrays, strict=True)):

@@ -9,9 +9,9 @@ Source: `block_iq1_m`, `dequantize_row_iq1_m` (ggml/src/ggml-common.h, ggml-quan
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.grids import look_up
 from localq.formats.iq1_s import shifted_words
 

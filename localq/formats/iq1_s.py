@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.bits import fp16
 from localq.formats.grids import grid, look_up
 

@@ -8,9 +8,9 @@ Source: `block_iq2_xs`, `dequantize_row_iq2_xs` (ggml/src/ggml-common.h, ggml-qu
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.bits import fp16
 from localq.formats.grids import even_signs, half_step_scales, look_up, words
 

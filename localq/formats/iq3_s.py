@@ -8,9 +8,9 @@ Source: `block_iq3_s`, `dequantize_row_iq3_s` (ggml/src/ggml-common.h, ggml-quan
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.bits import fp16
 from localq.formats.grids import look_up, signs, words
 

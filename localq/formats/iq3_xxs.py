@@ -8,9 +8,9 @@ Source: `block_iq3_xxs`, `dequantize_row_iq3_xxs` (ggml/src/ggml-common.h, ggml-
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.bits import fp16
 from localq.formats.grids import even_signs, look_up, words
 

@@ -7,9 +7,9 @@ Source: `block_iq4_nl`, `kvalues_iq4nl`, `dequantize_row_iq4_nl` (ggml/src/ggml-
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.bits import fp16
 
 LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8)

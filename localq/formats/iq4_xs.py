@@ -8,9 +8,9 @@ Source: `block_iq4_xs`, `dequantize_row_iq4_xs` (ggml/src/ggml-common.h, ggml-qu
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.bits import fp16, per_weight
 from localq.formats.iq4_nl import LEVELS
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
-from localq.formats.base import Array, Format, Match, Native, PackedTensor, Part
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Format, Match, Native, PackedTensor, Part
 from localq.formats.integers import one_of
 
 _BITS, _GROUPS = (2, 4, 8), (32, 64, 128)

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
-from localq.formats.base import Array, Format, Native, PackedTensor, Part, count
+from localq.formats.arrays import Array, Floats
+from localq.formats.base import Format, Native, PackedTensor, Part, count
 from localq.formats.mlx_floats import MLXFloatFormat
-
-Floats = NDArray[np.float32]
 
 
 class MicroFloat(Format):

@@ -8,28 +8,33 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import UnsupportedError
-from localq.formats.base import Array, Match, PackedTensor, Part
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Match, PackedTensor, Part
 from localq.formats.bits import pack
 from localq.formats.mlx_modes import MLXFormat
 from localq.formats.rounding import refuse_nonfinite
 
-_BYTES = np.arange(256, dtype=np.uint8)
-_E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+_E2M1 = (0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6)
+
+
+@cache
+def _bytes() -> NDArray[np.uint8]:
+    return np.arange(256, dtype=np.uint8)
 
 
 @cache
 def e2m1_pairs() -> Array:
     """For every byte its two E2M1 nibbles, low one first, as float32 pairs in one 8-byte item."""
-    return np.stack([_E2M1[_BYTES & 15], _E2M1[_BYTES >> 4]], axis=1).view(np.float64)[:, 0]
+    values = np.array(_E2M1, np.float32)
+    return np.stack([values[_bytes() & 15], values[_bytes() >> 4]], axis=1).view(np.float64)[:, 0]
 
 
 @cache
 def e4m3() -> NDArray[np.float32]:
     """Values of the 256 E4M3 bytes: largest 448, 0x7F and 0xFF are NaN, no infinities."""
-    values: NDArray[np.float32] = _BYTES.view(ml_dtypes.float8_e4m3fn).astype(np.float32)
+    values: NDArray[np.float32] = _bytes().view(ml_dtypes.float8_e4m3fn).astype(np.float32)
     return values
 
 
@@ -37,7 +42,7 @@ def e4m3() -> NDArray[np.float32]:
 def e8m0() -> NDArray[np.float32]:
     """2**(e - 127) for the 256 exponent bytes; 255, NaN in OCP's standard, is 2**128, infinite, to MLX."""
     with np.errstate(over="ignore"):
-        powers: NDArray[np.float32] = np.ldexp(np.float32(1), _BYTES.astype(np.int32) - 127)
+        powers: NDArray[np.float32] = np.ldexp(np.float32(1), _bytes().astype(np.int32) - 127)
     return powers
 
 

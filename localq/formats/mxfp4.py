@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array
+from localq.formats.arrays import Array, NDArray
 from localq.formats.mlx_floats import MLXFloatFormat, e2m1_pairs, e8m0, power_scales
 from localq.formats.rounding import nearest_e2m1
 

@@ -8,9 +8,9 @@ values (`LEVELS`) and half of the scale; e = 255 is 2**128 to it, not NaN. Sourc
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat, Native, PackedTensor
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat, Native, PackedTensor
 from localq.formats.bits import halves, pack
 from localq.formats.rounding import in_blocks, join_halves, nearest_e2m1
 

@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array
+from localq.formats.arrays import Array, NDArray
 from localq.formats.mlx_floats import MLXFloatFormat, e4m3, e8m0, power_scales, to_e4m3
 
 

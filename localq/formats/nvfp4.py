@@ -8,9 +8,8 @@ of MLX's mode; an MLX checkpoint that stores one (`global_scale`, experts only) 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array
+from localq.formats.arrays import Array, NDArray
 from localq.formats.mlx_floats import MLXFloatFormat, e2m1_pairs, e4m3, to_e4m3
 from localq.formats.rounding import nearest_e2m1
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat, Native, PackedTensor, Part
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat, Native, PackedTensor, Part
 from localq.formats.bits import halves, pack, per_weight
 from localq.formats.mxfp4_ggml import LEVELS
 

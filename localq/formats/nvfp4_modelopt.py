@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, Match, Native, PackedTensor, Part
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Match, Native, PackedTensor, Part
 from localq.formats.micro_floats import MicroFloat
 from localq.formats.nvfp4 import NVFP4
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from localq.formats.arrays import NDArray
 from localq.formats.base import Match, PackedTensor, Part
 from localq.formats.micro_floats import MicroFloat
 from localq.formats.nvfp4 import NVFP4

@@ -6,10 +6,9 @@ Bit i of byte j is weight 8j + i. Source: `block_q1_0`, `dequantize_row_q1_0` (g
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
-from localq.formats.base import Array
+from localq.formats.arrays import Array, NDArray
 from localq.formats.bits import byte_codes, fp16
 
 

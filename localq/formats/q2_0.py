@@ -7,10 +7,9 @@ Source: `block_q2_0`, `dequantize_row_q2_0` (ggml/src/ggml-common.h, ggml-quants
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
-from localq.formats.base import Array
+from localq.formats.arrays import Array, NDArray
 from localq.formats.bits import byte_codes, fp16
 
 

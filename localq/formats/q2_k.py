@@ -7,9 +7,9 @@ Source: `block_q2_K`, `dequantize_row_q2_K` (ggml/src/ggml-common.h, ggml-quants
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.bits import fp16, per_weight, two_bit_planes
 
 

@@ -8,9 +8,9 @@ hmask[16 * (g & 1) + i]. Six-bit scales: four low bits in nibble g / 8 of scales
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.bits import fp16, per_weight, two_bit_planes
 
 

@@ -9,9 +9,9 @@ Source: `block_q4_K`, `get_scale_min_k4`, `dequantize_row_q4_K` (ggml/src/ggml-c
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.bits import fp16, per_weight
 
 

@@ -7,10 +7,10 @@ bit of element j. Source: `block_q5_0`, `dequantize_row_q5_0` (ggml/src/ggml-com
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
-from localq.formats.base import Array, PackedTensor
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import PackedTensor
 from localq.formats.bits import byte_codes, fp16
 from localq.formats.rounding import fp16_bytes, in_blocks, join_halves, symmetric
 

@@ -6,10 +6,10 @@ Codes are laid out as in q5_0. Source: `block_q5_1`, `dequantize_row_q5_1` (ggml
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
-from localq.formats.base import Array, PackedTensor
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import PackedTensor
 from localq.formats.bits import fp16
 from localq.formats.q5_0 import codes, fifth_bits
 from localq.formats.rounding import fp16_bytes, in_blocks, join_halves, ranged

@@ -7,9 +7,9 @@ Source: `block_q5_K`, `dequantize_row_q5_K` (ggml/src/ggml-common.h, ggml-quants
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.q4_k import scale_groups
 
 

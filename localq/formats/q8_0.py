@@ -6,10 +6,10 @@ Source: `block_q8_0`, `dequantize_row_q8_0` (ggml/src/ggml-common.h, ggml-quants
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
-from localq.formats.base import Array, PackedTensor
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import PackedTensor
 from localq.formats.bits import fp16
 from localq.formats.rounding import fp16_bytes, in_blocks, inverse
 

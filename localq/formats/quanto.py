@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
+from localq.formats.arrays import NDArray
 from localq.formats.base import Format, Match, Native, PackedTensor, Part
 from localq.formats.rows_of_bytes import native_rows
 

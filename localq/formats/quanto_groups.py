@@ -16,15 +16,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
+from localq.formats.arrays import Floats, NDArray
 from localq.formats.base import Format, Match, Native, PackedTensor, Part
 from localq.formats.bits import pack
 from localq.formats.integers import affine, affine_group, narrowest
 from localq.formats.reselect import RowDecoder
 
-Floats = NDArray[np.float32]
 _FLOATS = "float16|bfloat16|float32"
 _NAME = re.compile(r"quanto_int([24])_g([1-9]\d*)")
 _DATA = "weight._data._data"

@@ -25,15 +25,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
+from localq.formats.arrays import Floats, NDArray
 from localq.formats.base import Format, Match, PackedTensor, Part
 from localq.formats.e8p import e8_short, e8p
 from localq.formats.hadamard_orders import factors, product
 from localq.formats.reselect import RowDecoder
 
-Floats = NDArray[np.float32]
 _FLOATS = "float16|bfloat16|float32"
 _NAME = re.compile(r"quip_([234])bit(?:_x(\d+(?:\.\d+)?))?(?:_(\d+)to(\d+)of(\d+)_(\d)of(\d))?")
 

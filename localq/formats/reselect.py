@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, Format, PackedTensor
+from localq.formats.arrays import Array, Floats, NDArray
+from localq.formats.base import Format, PackedTensor
 from localq.formats.f32 import F32
-
-Floats = NDArray[np.float32]
 
 
 def floats(weights: Floats) -> PackedTensor:

@@ -20,14 +20,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
-from localq.formats.base import Array, Format, Native, PackedTensor, Part
+from localq.formats.arrays import Array, Floats
+from localq.formats.base import Format, Native, PackedTensor, Part
 from localq.formats.hadamard_orders import sylvester
 from localq.formats.reselect import floats, numbers, run_of
 
-Floats = NDArray[np.float32]
 IN, OUT = "input_rotation", "output_rotation"
 _NAME = re.compile(r"(.+)_rotated(?:_in(\d+)(own)?)?(?:_out(\d+)(own)?)?")
 _BATCH = 64  # vectors come to the BLAS in whole batches, so that few of them are added up in the same order as many

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import LocalqError
-from localq.formats.base import Array, GGMLFormat, PackedTensor
+from localq.formats.arrays import Array, Floats, NDArray
+from localq.formats.base import GGMLFormat, PackedTensor
 
-Floats = NDArray[np.float32]
-_MIDDLES = np.array([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5], np.float32)  # between E2M1's 0 .5 1 1.5 2 3 4 6
+_MIDDLES = (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0)  # between E2M1's 0 .5 1 1.5 2 3 4 6
 
 
 def refuse_nonfinite(name: str, w: Array) -> None:
@@ -75,5 +74,5 @@ def join_halves(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def nearest_e2m1(v: Floats) -> NDArray[np.uint8]:
     """The E2M1 codes nearest to `v`, the smaller magnitude where two are as near; never a negative zero."""
-    codes = np.searchsorted(_MIDDLES, np.abs(v)).astype(np.uint8)
+    codes = np.searchsorted(np.array(_MIDDLES, np.float32), np.abs(v)).astype(np.uint8)
     return codes | ((v < 0) & (codes > 0)).astype(np.uint8) << np.uint8(3)

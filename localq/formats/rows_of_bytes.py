@@ -6,9 +6,9 @@ Repeated per group, float32 scales would add up to a quarter to the size. No for
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, Native
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Native
 from localq.formats.bits import pack
 from localq.formats.integers import affine_group
 

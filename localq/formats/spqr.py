@@ -18,13 +18,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
-from localq.formats.base import Array, Match, PackedTensor, Part
+from localq.formats.arrays import Array, Floats, NDArray
+from localq.formats.base import Match, PackedTensor, Part
 from localq.formats.reselect import RowDecoder
 
-Floats = NDArray[np.float32]
 _TILE = 16
 _NAMES = ("dense_weights", "row_offsets", "col_vals", "in_perm")
 

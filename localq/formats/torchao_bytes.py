@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
-from localq.formats.base import Array, Format, Match, Native, PackedTensor, Part
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Format, Match, Native, PackedTensor, Part
 from localq.formats.bits import pack
 from localq.formats.integers import affine, affine_group
 from localq.formats.rows_of_bytes import native_rows

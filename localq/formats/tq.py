@@ -29,10 +29,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError
-from localq.formats.base import Array, Format, Match, PackedTensor, Part
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Format, Match, PackedTensor, Part
 from localq.formats.bits import pack, unpack
 from localq.formats.hadamard import transform
 from localq.formats.rounding import refuse_nonfinite

@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localq.formats.base import Array, GGMLFormat
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import GGMLFormat
 from localq.formats.bits import fp16
 
 _RUNS = ((0, 32, 0, 5), (32, 48, 160, 5), (48, 52, 240, 4))  # bytes from, to, first weight, trits a byte

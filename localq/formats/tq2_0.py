@@ -8,10 +8,9 @@ Source: `block_tq2_0`, `dequantize_row_tq2_0` (ggml/src/ggml-common.h, ggml-quan
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.formats.affine_twin import AffineTwin
-from localq.formats.base import Array
+from localq.formats.arrays import Array, NDArray
 from localq.formats.bits import fp16, two_bit_planes
 
 

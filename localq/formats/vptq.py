@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localq.errors import CheckpointError, UnsupportedError
-from localq.formats.base import Array, Format, Match, PackedTensor, Part
+from localq.formats.arrays import Array, NDArray
+from localq.formats.base import Format, Match, PackedTensor, Part
 from localq.formats.reselect import RowDecoder
 
 _FLOATS = "float16|bfloat16|float32"

@@ -1,12 +1,14 @@
 """The facts of an opened checkpoint: counted from its headers, read from its config, never from its name.
 
-No weight is read and numpy is not imported. What a checkpoint does not say is None.
+No weight is read but a few rows of a packed matrix, to tell the mode that holds it. What a checkpoint does not say is
+None.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from functools import partial
 from typing import Any, NamedTuple
 
 from localq.checkpoints.base import Checkpoint, TensorSpec
@@ -67,6 +69,8 @@ class Truth(NamedTuple):
         return plain
 
 
+_EXPERTS = "num_local_experts", "num_experts", "n_routed_experts"
+_EXPERTS_USED = "num_experts_per_tok", "experts_per_token"
 # llama.cpp include/llama.h `enum llama_ftype`, its names without LLAMA_FTYPE_MOSTLY_.
 _FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
@@ -82,17 +86,7 @@ def read_truth(checkpoint: Checkpoint, measured: bool = False) -> Truth:
     Raises:
         LocalqError: weights were to be read and cannot be.
     """
-    config = checkpoint.config or {}
-    nested = config.get("text_config")
-    text = nested if isinstance(nested, dict) else config
-
-    def whole(*keys: str) -> int | None:
-        for key in keys:
-            value = text.get(key, config.get(key))
-            if isinstance(value, int) and not isinstance(value, bool):
-                return value
-        return None
-
+    whole = partial(_whole, checkpoint)
     return Truth(
         path=checkpoint.path,
         container=checkpoint.container,
@@ -107,14 +101,30 @@ def read_truth(checkpoint: Checkpoint, measured: bool = False) -> Truth:
         hidden_size=whole("hidden_size", "n_embd", "d_model"),
         heads=whole("num_attention_heads", "n_head"),
         kv_heads=whole("num_key_value_heads"),
-        experts=whole("num_local_experts", "num_experts", "n_routed_experts"),
-        experts_used=whole("num_experts_per_tok", "experts_per_token"),
+        experts=whole(*_EXPERTS),
+        experts_used=whole(*_EXPERTS_USED),
         vocabulary=whole("vocab_size"),
-        context=whole("max_position_embeddings", "n_positions", "max_seq_len"),
+        context=trained_context(checkpoint),
         tokenizer=_tokenizer(checkpoint),
         chat_template=_has_template(checkpoint),
         unused=dict(checkpoint.unused),
     )
+
+
+def trained_context(checkpoint: Checkpoint) -> int | None:
+    """The longest context that the model was made for, in tokens; None where its config does not say."""
+    return _whole(checkpoint, "max_position_embeddings", "n_positions", "max_seq_len")
+
+
+def _whole(checkpoint: Checkpoint, *keys: str) -> int | None:
+    config = checkpoint.config or {}
+    nested = config.get("text_config")
+    text = nested if isinstance(nested, dict) else config
+    for key in keys:
+        value = text.get(key, config.get(key))
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
 
 
 def _shares(checkpoint: Checkpoint, measured: bool) -> dict[str, Share]:
@@ -205,8 +215,8 @@ def per_token(checkpoint: Checkpoint) -> tuple[int, int]:
     A tied table counts: it is the output head. Experts are told by their name (`.experts.`, `.switch_mlp.`; shared
     ones count whole), their share by the config.
     """
-    truth = read_truth(checkpoint)
-    share = truth.experts_used / truth.experts if truth.experts and truth.experts_used else 1.0
+    experts, used = _whole(checkpoint, *_EXPERTS), _whole(checkpoint, *_EXPERTS_USED)
+    share = used / experts if experts and used else 1.0
     tied = not any(name.endswith("lm_head.weight") for name in checkpoint.specs)
     nbytes = weights = 0.0
     for name, spec in checkpoint.specs.items():

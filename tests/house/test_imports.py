@@ -11,8 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import build, write_gguf
+from localq.formats.index import FILES
+from tests.factories import MlxQuant, build, write_gguf, write_hf, write_mlx
 from tools.size import ROOT, python_files
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
 
 HEAVY = {"mlx", "mlx_lm", "transformers", "torch", "textual", "numpy", "gguf", "tokenizers", "jinja2", "llama_cpp"}
 
@@ -72,7 +79,32 @@ def test_help_imports_no_verb() -> None:
 def test_explaining_a_gguf_imports_no_numpy(tmp_path: Path) -> None:
     file = write_gguf(build("llama"), tmp_path / "tiny.gguf", "f32")
     code = f"from localq.cli.main import main; assert main(['explain', {str(file)!r}]) == 0"
-    assert not loaded_after(code) & HEAVY
+    assert not loaded_after(code) & HEAVY - {"numpy"}
+    assert run(code + RAN).splitlines()[-1] == "none"
+
+
+LAZY = "from localq.cli.start import import_numpy_on_first_use as lazy; lazy(); "
+RAN = "; import sys; print({'numpy._core', 'ml_dtypes._finfo'} & set(sys.modules) or 'none')"
+
+
+def test_files_of_stored_formats_do_not_touch_numpy_while_imported() -> None:
+    """So that looking at headers costs no import of numpy; GGUF's are not imported for it."""
+    files = ", ".join(f"localq.formats.{name}" for name in FILES)
+    assert run(LAZY + f"import {files}" + RAN) == "none"
+
+
+def test_numpy_that_waits_is_numpy() -> None:
+    code = "import numpy as np, ml_dtypes, numpy.linalg; from numpy.typing import NDArray; import sys; "
+    check = "print(np.ones(2, ml_dtypes.bfloat16).sum(), np.linalg.det(np.eye(2)), type(np).__name__)"
+    assert run(LAZY + code + check) == "2 1.0 module"
+
+
+def test_fit_of_packed_and_explain_of_float_folders_touch_no_numpy(tmp_path: Path) -> None:
+    write_mlx(build("llama"), tmp_path / "packed", MlxQuant("affine", 4, 32))
+    write_hf(build("llama"), tmp_path / "plain")
+    for verb, folder in (("fit", "packed"), ("explain", "plain"), ("fit", "plain")):
+        code = f"from localq.cli.main import main; assert main([{verb!r}, {str(tmp_path / folder)!r}, '-q']) == 0"
+        assert run(code + RAN).splitlines()[-1] == "none", (verb, folder)
 
 
 @pytest.mark.parametrize("floor", ["formats", "checkpoints", "labels", "hub", "inspect", "fit", "cli"])
