@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from localq.checkpoints import Checkpoint, open_checkpoint
-from localq.errors import CheckpointError, DoesNotFitError, UnsupportedError, UsageError
+from localq.checkpoints import open_checkpoint
+from localq.errors import DoesNotFitError, UnsupportedError, UsageError
 from localq.generate.reasoning import reasoning_style
+from localq.generate.recommended import recommended
 from localq.generate.reply import Prompt, Reply
 from localq.generate.samplers import Sampling
 from localq.generate.template import ChatTemplate, Message, check_messages, open_template
 from localq.generate.tokenizer import Tokenizer, open_tokenizer
-from localq.generate.tokenizer_files import read_json
 
 if TYPE_CHECKING:
     from localq.engines.base import Engine
@@ -181,22 +181,8 @@ def load(ref: str, engine: str = "auto", kv_cache_dtype: str | None = None, cont
             raise UnsupportedError(f"{ckpt.path} holds no weights, only what surrounds them.", "Name a whole model.")
         tokenizer = open_tokenizer(ckpt)
         template = open_template(ckpt, tokenizer.special_tokens)
-        defaults = _recommended(ckpt)
+        defaults = recommended(ckpt)
         return Model(open_engine(ckpt, engine, context), tokenizer, template, defaults=defaults)
-
-
-def _recommended(ckpt: Checkpoint) -> dict[str, Any]:
-    """Sampling options in generation_config.json, checked."""
-    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-    config = read_json(ckpt.file, "generation_config.json")
-    found = {n: config[n] for n in names if config.get(n) is not None}
-    if found.get("top_k") == -1:
-        found["top_k"] = 0  # vLLM's word for "all"
-    try:
-        Sampling(**found)
-    except UsageError as err:
-        raise CheckpointError(f"generation_config.json: {err.message}", "Correct or remove that line.") from err
-    return found
 
 
 def _version() -> str:

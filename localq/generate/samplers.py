@@ -35,6 +35,7 @@ class Sampling:
     seed: int | None = None  # None: drawn anew
     max_tokens: int | None = None  # None: to the end of the context
     stop: tuple[str, ...] = ()
+    suppress_tokens: tuple[int, ...] = ()  # ids that are never chosen
 
     def __post_init__(self) -> None:
         self._number("temperature", 0, 100)
@@ -51,6 +52,10 @@ class Sampling:
         if not all(isinstance(s, str) and s for s in stops):
             raise UsageError(f"stop is {self.stop!r}; expected texts of at least one character.")
         object.__setattr__(self, "stop", stops)
+        never = self.suppress_tokens
+        if isinstance(never, (str, bytes)) or not isinstance(never, Sequence) or not all(map(_is_id, never)):
+            raise UsageError(f"suppress_tokens is {never!r}; expected a list of token ids.")
+        object.__setattr__(self, "suppress_tokens", tuple(never))
 
     @classmethod
     def of(cls, options: dict[str, Any], defaults: dict[str, Any] | None = None) -> Sampling:
@@ -90,16 +95,26 @@ class Sampler:
         self._prompt = list(prompt)
         self._before: mx.array | None = None  # bool [1, vocab]: in prompt or answer
         self._answer: mx.array | None = None  # bool [1, vocab]: in the answer
+        self._never: mx.array | None = None  # bool [1, vocab]: never to be chosen
 
     def __call__(self, logits: mx.array) -> mx.array:
         """The next token, uint32 `[1]`, lazily."""
-        logits = self._penalised(logits.astype(mx.float32))
+        logits = self._penalised(self._allowed(logits.astype(mx.float32)))
         token = mx.argmax(logits, axis=-1) if self._s.greedy else self._drawn(logits)
         token = token.astype(mx.uint32)
         if self._before is not None and self._answer is not None:
             self._before = _marked(self._before, token)
             self._answer = _marked(self._answer, token)
         return token
+
+    def _allowed(self, logits: mx.array) -> mx.array:
+        """The logits, -inf for tokens never to be chosen."""
+        never = [t for t in self._s.suppress_tokens if t < logits.shape[-1]]
+        if not never:
+            return logits
+        if self._never is None:
+            self._never = _marked(mx.zeros(logits.shape, dtype=mx.bool_), mx.array(never, dtype=mx.uint32))
+        return mx.where(self._never, -mx.inf, logits)
 
     def _penalised(self, logits: mx.array) -> mx.array:
         repetition, presence = self._s.repetition_penalty, self._s.presence_penalty
@@ -151,6 +166,10 @@ def _min_p(logits: mx.array, min_p: float) -> mx.array:
     if min_p == 0:
         return logits
     return mx.where(logits >= mx.max(logits, axis=-1, keepdims=True) + math.log(min_p), logits, -mx.inf)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32
 
 
 def _marked(seen: mx.array, tokens: mx.array) -> mx.array:
