@@ -1,149 +1,176 @@
 """Mutants of every decode struct, and whether the checks would see them: python tools/mutate_kernels.py [STEM ...]
 
 A mutant is a struct with one token changed (an operator, a number, a shift). It is killed when its weights, decoded in
-checked mode, or its product with a vector, are not those of the format, when the executor reports it or when it does
-not compile. A survivor whose text compiles to the same instructions, or that no stored code can tell from the original,
-changes nothing; what survives is printed, to be read. Needs g++.
+checked mode, or its products with vectors, are not those of the format, when the executor or the sanitisers' checks
+report it, when it crashes, or when it does not compile. What passes but compiles to the same instructions changes
+nothing and does not count; what survives is printed, to be read: `tools/mutation/judged.txt` has the reason where a
+survivor was found to change no weight that can be stored. Needs g++; `--state` keeps verdicts between runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import hashlib
+import json
+import platform
 import random
-import re
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import mlx.core as mx
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from localq_metal import source  # noqa: E402
-from localq_metal.dequantize import dequantize  # noqa: E402
-from localq_metal.qmv import qmv  # noqa: E402
-from tests.metal.blocks import STEMS, every_kind, oracle, ordinary, packed  # noqa: E402
-from tests.metal.harness import CHECKED, Harness, KernelError  # noqa: E402
-from tests.metal.test_layouts import NAMES, drawn, held  # noqa: E402
+from tests.metal.harness import Harness  # noqa: E402
+from tools.mutation.batch import same_instructions, tried  # noqa: E402
+from tools.mutation.cases import cases  # noqa: E402
+from tools.mutation.words import Mutant, methods, mutants  # noqa: E402
 
-TOKEN = re.compile(r"<<|>>|<=|>=|==|!=|\+\+|--|[-+*/%&|^<>?]=?|\b0x[0-9a-fA-F]+u?\b|\b\d+\.\d+f\b|\b\d+u?\b")
-OTHERS = {
-    **{"<<": ">>", ">>": "<<", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="},
-    **{"+": "-", "-": "+", "*": "+", "/": "*", "%": "/", "&": "|", "|": "&", "^": "|"},
-    **{"+=": "-=", "-=": "+=", "|=": "&=", "&=": "|=", "^=": "|="},
-}
-CLOSE = 1e-4  # relative rms of a product that passes; sums of floats in another order stay below 1e-6
+BATCH = 24
+LINE = 0.95  # of the mutants of a file that change something
+SHARED = "dot.h"  # stands in many structs; tried once
+JUDGED = ROOT / "tools/mutation/judged.txt"
+RESULTS = ROOT / "benchmarks/results/mutation.md"
 
 
-def mutants(text: str) -> Iterator[tuple[int, str, str, str]]:
-    """Line, old token, new token, text of every mutant; declarations of members and comments are left alone."""
-    begins = 0
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        code = line.split("//")[0]
-        if not re.match(r"\s*(const device \w+\* \w+;|struct|enum|uint rows|METAL_FUNC|#)", code):
-            for found in TOKEN.finditer(code):
-                other = _other(code, found)
-                if other is not None:
-                    at = begins + found.start()
-                    yield number, found[0], other, text[:at] + other + text[at + len(found[0]) :]
-        begins += len(line)
+class Outcome(NamedTuple):
+    """A mutant of a file and why it is refused: "" where it is not, "same" where it changes no instruction."""
+
+    name: str
+    mutant: Mutant
+    verdict: str
+
+    @property
+    def words(self) -> str:
+        m = self.mutant
+        return f"{self.name} line {m.line}: {m.old} -> {m.new}: {m.code}"
 
 
-def _other(code: str, found: re.Match[str]) -> str | None:
-    token = found[0]
-    if token[0].isdigit():
-        if token.endswith("f") and "x" not in token:
-            return f"{float(token[:-1]) + 1}f"
-        plain = token.removesuffix("u")
-        return f"{int(plain, 0) + 1}" + ("u" if token.endswith("u") else "")
-    before, after = code[: found.start()].rstrip(), code[found.end() :]
-    if token in "*&" and (before.endswith(("uint8_t", "ushort", "uint", "half", "float", "uint64_t", "(", "return"))):
-        return None  # a pointer's star
-    if token in "-+" and (not before or before[-1] in "(,=?:<>*/+-"):
-        return None  # a sign
-    if token in "<>" and (re.search(r"(as_type|select)$", before) or after.startswith("(")):
-        return None  # a template's bracket
-    return OTHERS.get(token)
+class State:
+    """Verdicts of earlier runs by a hash of the struct's text and the mutant's."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        lines = file.read_text().splitlines() if file and file.exists() else []
+        self.known: dict[str, str] = dict(json.loads(line) for line in lines)
+
+    def key(self, stem: str, mutant: Mutant) -> str:
+        return hashlib.sha256(f"{source.decoder(stem)}\n{mutant.text}".encode()).hexdigest()[:24]
+
+    def keep(self, key: str, verdict: str) -> None:
+        self.known[key] = verdict
+        if self.file:
+            with self.file.open("a") as out:
+                out.write(json.dumps([key, verdict]) + "\n")
 
 
-def case(name: str) -> tuple[Any, np.ndarray]:
-    """What a stem's struct decodes in the tests, and what that should give; NaN counts as equal to itself."""
-    if name in STEMS:
-        t = every_kind(name, 512)
-        return packed(t), oracle(t)
-    raise KeyError(name)
+def run(harness: Harness, stem: str, chosen: list[Mutant], state: State) -> Iterator[tuple[Mutant, str]]:
+    """Each mutant and its verdict. Later cases are for what earlier ones let pass."""
+    left = [m for m in chosen if state.key(stem, m) not in state.known]
+    original = source.decoder(stem)
+    of = methods(original)
+    texts = []
+    for case in cases(stem) if left else ():
+        texts.append(case.decoding.recorded.text)
+        for trial, skipped in ((case.decoding, "dot"), *((one, "decode16") for one in case.products)):
+            todo = [m for m in left if of[m.line] != skipped]
+            for start in range(0, len(todo), BATCH):
+                some = todo[start : start + BATCH]
+                right, *verdicts = tried(harness, trial, stem, [original, *(m.text for m in some)])
+                assert not right, f"{case.name}: the struct itself is refused: {right}"
+                for mutant, verdict in zip(some, verdicts, strict=True):
+                    if verdict:
+                        state.keep(state.key(stem, mutant), verdict)
+                        left.remove(mutant)
+    for mutant in left:
+        state.keep(state.key(stem, mutant), "same" if same_instructions(harness, texts, stem, mutant.text) else "")
+    yield from ((m, state.known[state.key(stem, m)]) for m in chosen)
 
 
-def killed(harness: Harness, text: str, name: str, one: Any, want: np.ndarray, plain: Any) -> bool:
-    """Whether a struct's text is told from the right one."""
-    real = harness.factory(CHECKED)
-
-    def changed(**made: Any) -> Any:
-        return real(**{**made, "header": made["header"].replace(source.decoder(one.stem), text)})
-
-    ordinary_one, x, product = plain
-    try:
-        got = np.array(dequantize(changed, one, mx.float32))
-        if not np.array_equal(got, want, equal_nan=True):
-            return True
-        y = np.array(qmv(changed, ordinary_one, x))
-    except KernelError:
-        return True
-    size = float(np.sqrt(np.mean(product**2)))
-    return not float(np.sqrt(np.mean((y - product) ** 2))) < CLOSE * size
+def files(asked: list[str]) -> Iterator[tuple[str, str, list[Mutant]]]:
+    """Name of a file, a stem that has it, and its mutants."""
+    shared = next(s for s in source.stems() if "RUN = 16, SPAN = 1, STRIDE = 16 };\n  METAL_FUNC float dot" in _text(s))
+    for stem in source.stems():
+        text = source.decoder(stem)
+        begins = text.find("// For formats that say nothing better")
+        last = text[:begins].count("\n") if begins >= 0 else len(text)
+        found = list(mutants(text))
+        if not asked or stem in asked:
+            yield f"{stem}.h", stem, [m for m in found if m.line <= last]
+        if stem == shared and (not asked or SHARED in asked):
+            yield SHARED, stem, [m for m in found if m.line > last]
 
 
-def run(harness: Harness, name: str, share: float, seed: int) -> tuple[int, int, list[str]]:
-    """Mutants tried, killed, and the survivors in words."""
-    if name in STEMS:
-        one, want = case(name)
-        t = ordinary(name, (5, 512))
-        small, w = packed(t), oracle(t)
-    else:
-        t = drawn(name)
-        one = small = held(t)
-        real = harness.factory(CHECKED)
-        want = w = np.array(dequantize(real, one, mx.float32))  # its equality with the reference is tested elsewhere
-    x = mx.random.normal((1, small.shape[1]), key=mx.random.key(0))
-    plain = (small, x, np.array(x).astype(np.float64) @ w.astype(np.float64).T)
-    text = source.decoder(one.stem)
-    assert not killed(harness, text, name, one, want, plain), f"{name}: the struct itself is refused"
-    chosen = [m for m in mutants(text) if random.Random(f"{seed} {name} {m[:3]}").random() < share]
-    tried = dead = 0
-    survivors = []
-    for line, old, new, mutant in chosen:
-        tried += 1
-        if killed(harness, mutant, name, one, want, plain):
-            dead += 1
-        else:
-            survivors.append(f"{name} line {line}: {old} -> {new}: {mutant.splitlines()[line - 1].strip()}")
-    return tried, dead, survivors
+def _text(stem: str) -> str:
+    return source.decoder(stem) if "// For formats that say nothing better" in source.decoder(stem) else ""
+
+
+def judged() -> dict[str, str]:
+    """Survivors that somebody read -> why they change nothing. A line: what is printed of it, a tab, the reason."""
+    lines = JUDGED.read_text().splitlines() if JUDGED.exists() else []
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
+
+
+def table(outcomes: list[Outcome]) -> list[str]:
+    """Rows of the results; a file under the line is marked."""
+    rows, reasons = [], judged()
+    for name in dict.fromkeys(o.name for o in outcomes):
+        mine = [o for o in outcomes if o.name == name]
+        same = sum(o.verdict == "same" for o in mine)
+        survivors = [o for o in mine if not o.verdict]
+        equal = sum(o.words in reasons for o in survivors)
+        counted = len(mine) - same - equal
+        killed = counted - (len(survivors) - equal)
+        share = killed / max(counted, 1)
+        mark = "" if share >= LINE else " (under the line)"
+        rows.append(f"| {name} | {len(mine)} | {same} | {equal} | {killed} of {counted} | {share:.1%}{mark} |")
+    return rows
+
+
+def write(outcomes: list[Outcome]) -> None:
+    """Keep the table and the survivors in benchmarks/results/."""
+    reasons = judged()
+    head = (
+        "# Mutants of the decode structs\n\n"
+        f"tools/mutate_kernels.py, {datetime.date.today()}, {platform.machine()}, g++; nothing ran on a GPU. `same`: "
+        "compiles to the same instructions. `equal`: read, and found to change no weight that can be stored (reasons "
+        "below). Killed: of those left.\n\n| file | mutants | same | equal | killed | share |\n| --- " + "| --- " * 5
+    )
+    survivors = [o for o in outcomes if not o.verdict]
+    found = [f"- {o.words.replace('|', chr(92) + '|')}: {reasons.get(o.words, '**not judged**')}" for o in survivors]
+    RESULTS.write_text("\n".join([head + "|", *table(outcomes), "\n## Survivors\n", *found]) + "\n")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("stems", nargs="*", help="ggml stems, or formats of tests/metal/test_layouts; default: all")
+    parser.add_argument("stems", nargs="*", help=f"default: all, and {SHARED}")
     parser.add_argument("--share", type=float, default=1.0, help="of the mutants, drawn")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state", type=Path, help="file of verdicts, to go on with another time")
+    parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/results/")
     args = parser.parse_args()
-    names = args.stems or [*sorted(STEMS), *NAMES]
-    total = dead = 0
     warnings.simplefilter("ignore")
+    outcomes: list[Outcome] = []
+    state = State(args.state)
     with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"):
         harness = Harness(Path(folder))
-        for name in names:
-            tried, killed_here, survivors = run(harness, name, args.share, args.seed)
-            total, dead = total + tried, dead + killed_here
-            print(f"{name}: {killed_here} of {tried} killed", flush=True)
-            for survivor in survivors:
-                print(f"    {survivor}", flush=True)
-    print(f"{dead} of {total} mutants killed ({dead / max(total, 1):.1%})")
-    return 0 if dead >= 0.95 * total else 1
+        for name, stem, every in files(args.stems):
+            drawn = [m for m in every if random.Random(f"{args.seed} {name} {m[:4]}").random() < args.share]
+            mine = [Outcome(name, m, verdict) for m, verdict in run(harness, stem, drawn, state)]
+            outcomes += mine
+            print("\n".join(table(mine) + [f"    {o.words}" for o in mine if not o.verdict]), flush=True)
+    if args.write:
+        write(outcomes)
+    under = [row for row in table(outcomes) if "under the line" in row]
+    print(f"{len(outcomes)} mutants, {len(under)} files under {LINE:.0%}")
+    return 1 if under else 0
 
 
 if __name__ == "__main__":

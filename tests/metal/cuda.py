@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from tests.metal.harness import FAST, JUNK, NUMPY, Harness, Mode, _aligned, _array, _bytes, launch
+from tests.metal.harness import FAST, JUNK, NUMPY, Harness, Mode, _aligned, _array, _bytes
 from tests.metal.translate import Parameter, _shared_storage
 
 TYPES = {
@@ -75,7 +75,6 @@ class CudaKernel:
 
     def __call__(self, **call: Any) -> list[mx.array]:
         text, parameters = generated(self.made, call)
-        library = self.harness.library(as_cpp(text, parameters), self.mode, PRELUDE)
         stored = {}
         for name, a in zip(self.made["input_names"], call["inputs"], strict=True):
             stored[name] = _bytes(a, self.mode.offset if a.dtype == mx.uint8 else 0)
@@ -87,7 +86,8 @@ class CudaKernel:
             stored[name][:] = JUNK
         block = call["threadgroup"]
         grid = tuple(-(-g // t) * t for g, t in zip(call["grid"], block, strict=True))
-        launch(library, [(stored[p.name], p) for p in parameters], grid, block, self.mode)
+        buffers = [(stored[p.name], p) for p in parameters]
+        self.harness.run(as_cpp(text, parameters), PRELUDE, buffers, (grid, block), self.mode)
         return [_array(stored[name], shape, dtype) for name, shape, dtype in results]
 
 

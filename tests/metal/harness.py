@@ -27,6 +27,7 @@ HERE = Path(__file__).resolve().parent / "msl"
 MLX_INCLUDE = Path(mx.__file__).parent / "include"
 JUNK = 0xA5  # what outputs hold before the launch
 REAL = mx.fast.metal_kernel  # tests replace the name by a factory
+Buffers = list[tuple[Any, Parameter]]  # bytes, and what they are to the kernel
 NUMPY = {
     mx.float32: np.float32,
     mx.float16: np.float16,
@@ -54,6 +55,7 @@ class Mode:
     fma: bool = False
     flush: bool = False  # subnormal floats are zero
     checked: bool = False
+    sanitised: bool = False  # compiled with g++'s sanitisers, a process for every launch: see sanitised.py
     offset: int = 0  # bytes from a 256-byte boundary at which inputs of bytes lie
 
 
@@ -61,6 +63,7 @@ FAST = Mode("fast")
 FMA = Mode("fma reversed", fma=True, reversed=True, sum_order=2)
 FLUSH = Mode("flush", flush=True, sum_order=1)
 CHECKED = Mode("checked", checked=True)
+SANITISED = Mode("sanitised", sanitised=True)
 
 
 def modes(dtype: mx.Dtype) -> tuple[Mode, ...]:
@@ -103,24 +106,22 @@ class Harness:
 
         return metal_kernel
 
+    def flags(self, mode: Mode) -> list[str]:
+        """What g++ is told: half rounds after each operation and unsuffixed literals are floats, as in Metal."""
+        flags = ["-std=gnu++14", "-O1", "-fPIC", "-fsigned-char", "-fno-strict-aliasing", "-fsingle-precision-constant"]
+        flags += [*self.native, "-w", "-fcf-protection=none", "-fno-gnu-unique"]
+        flags += [f"-ffp-contract={'fast' if mode.fma else 'off'}"]
+        flags += ["-g", "-fsanitize=thread"] if mode.checked else []
+        return [*flags, f"-isystem{HERE}", f"-isystem{MLX_INCLUDE}"]
+
     def library(self, cpp: str, mode: Mode, prelude: str = PRELUDE) -> Path:
         """The shared library of a translated kernel, which stands after `prelude`.
 
         Raises:
             KernelError: g++ refuses it.
         """
-        # Half rounds after each operation and unsuffixed literals are floats, as in Metal.
-        flags = ["-std=gnu++14", "-O1", "-fPIC", "-fsigned-char", "-fno-strict-aliasing", "-fsingle-precision-constant"]
-        flags += [
-            *self.native,
-            "-w",
-            "-fcf-protection=none",
-            "-fno-gnu-unique",
-            f"-ffp-contract={'fast' if mode.fma else 'off'}",
-        ]
-        flags += ["-g", "-fsanitize=thread"] if mode.checked else []
-        flags += [f"-isystem{HERE}", f"-isystem{MLX_INCLUDE}"]
-        key = hashlib.sha256(" ".join([*flags, prelude, cpp]).encode()).hexdigest()[:24]
+        flags = self.flags(mode)
+        key = self.key(flags, prelude, cpp)
         if key not in self.compiled:
             source = self.folder / f"{key}.cpp"
             source.write_text(cpp)
@@ -130,9 +131,26 @@ class Harness:
             self.compiled[key] = made.with_suffix(".so")
         return self.compiled[key]
 
+    def key(self, flags: list[str], *texts: str) -> str:
+        """What a build is known by."""
+        return hashlib.sha256(" ".join([*flags, *texts]).encode()).hexdigest()[:24]
+
+    def run(self, cpp: str, prelude: str, buffers: Buffers, size: tuple[Any, Any], mode: Mode) -> None:
+        """Compile a translated kernel and run one launch; `size`: its grid and threadgroup.
+
+        Raises:
+            KernelError: as `library` and `launch`.
+        """
+        if mode.sanitised:
+            from tests.metal import sanitised
+
+            sanitised.run(self, cpp, prelude, buffers, size, mode)
+        else:
+            launch(self.library(cpp, mode, prelude), buffers, *size, mode)
+
     def prelude(self, flags: list[str], text: str) -> Path:
         """The header every kernel begins with, precompiled for these flags: most of a compilation is reading it."""
-        header = self.folder / hashlib.sha256(" ".join([*flags, text]).encode()).hexdigest()[:24] / "prelude.h"
+        header = self.folder / self.key(flags, text) / "prelude.h"
         if not header.exists():
             header.parent.mkdir()
             header.write_text(text)
@@ -152,7 +170,6 @@ class Kernel:
     def __call__(self, **call: Any) -> list[mx.array]:
         inputs = call["inputs"]
         cpp, parameters = translate(self.text(call))
-        library = self.harness.library(cpp, self.mode)
         stored = {
             n: _bytes(a, self.mode.offset if a.dtype == mx.uint8 else 0)
             for n, a in zip(self.made["input_names"], inputs, strict=True)
@@ -164,7 +181,8 @@ class Kernel:
         for name, dtype in dtypes.items():
             stored[name] = _aligned(int(np.prod(shapes[name])) * np.dtype(NUMPY[dtype]).itemsize, 0)
             stored[name][:] = JUNK
-        launch(library, [(stored[p.name], p) for p in parameters], call["grid"], call["threadgroup"], self.mode)
+        size = (call["grid"], call["threadgroup"])
+        self.harness.run(cpp, PRELUDE, [(stored[p.name], p) for p in parameters], size, self.mode)
         return [_array(stored[n], shapes[n], dtypes[n]) for n in self.made["output_names"]]
 
     def text(self, call: dict[str, Any]) -> str:
@@ -178,7 +196,7 @@ class Kernel:
         return self.texts[key]
 
 
-def launch(library: Path, buffers: list[tuple[Any, Parameter]], grid: Any, threadgroup: Any, mode: Mode) -> None:
+def launch(library: Path, buffers: Buffers, grid: Any, threadgroup: Any, mode: Mode) -> None:
     """Run one launch.
 
     Raises:

@@ -5,7 +5,8 @@ Accuracy and Stability of Numerical Algorithms, 3.1); the weights are exact (tes
 multiplied apart, |w| is |code| + |minimum|, at most |w| + 2 |minimum|. (iq1_s and iq1_m add a shift of an eighth apart,
 which makes |w| at most 9/7 of itself; their sums are of 256 terms and more, none of which is rounded 64 times.) The
 result is rounded once to the activations' dtype: half a step of it, of the exact value or of float16's smallest
-subnormal.
+subnormal. A vector of one 1 and zeros gives single weights, off by the few roundings between a code and its weight:
+what a sum of 768 terms would hide.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.metal.blocks import IN_EVERY_DTYPE, STEMS, minima, oracle, ordinary, 
 from tests.metal.harness import CHECKED, FAST, FLUSH, Harness, Mode, modes
 
 HALF_STEP = {mx.float32: 0.0, mx.float16: 2.0**-11, mx.bfloat16: 2.0**-8}
+SINGLE_STEPS = 8  # roundings of 2^-24: scale times scale, times code, less minimum, sums of runs
 SMALLEST = {mx.float32: 2.0**-126, mx.float16: 2.0**-25, mx.bfloat16: 2.0**-126}
 
 
@@ -54,6 +56,21 @@ def test_qmv_stays_within_its_bound_of_float64(harness: Harness, stem: str, dtyp
     for mode in modes(dtype) if dtype == mx.float32 else (FAST, FLUSH):  # memory is watched in float32
         check(harness, stem, t, draw(1, 768, dtype, 1 / peak), mode)
     check(harness, stem, t, draw(3, 768, dtype, 1 / peak), FAST)
+
+
+def single(width: int) -> list[int]:
+    """Columns to be asked for alone: every place of a block of 256, not the first one of the row."""
+    return list(range(max(0, width // 256 - 2) * 256, width))[:256]
+
+
+@pytest.mark.parametrize("stem", sorted(STEMS))
+def test_single_weights(harness: Harness, stem: str) -> None:
+    t = ordinary(stem, (5, 768))
+    columns = single(768)
+    w, slack = oracle(t).astype(np.float64)[:, columns].T, np.broadcast_to(np.abs(minima(t)), (5, 768))[:, columns].T
+    got = np.array(qmv(harness.factory(FAST), packed(t), mx.eye(768)[mx.array(columns)])).astype(np.float64)
+    off = np.abs(got - w) / (SINGLE_STEPS * 2.0**-24 * (np.abs(w) + 2 * slack) + 2.0**-126)
+    assert off.max() <= 1, f"{off.max():.2f} of the bound at {np.unravel_index(np.argmax(off), off.shape)}"
 
 
 @pytest.mark.parametrize("stem", sorted(STEMS))

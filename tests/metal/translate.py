@@ -84,6 +84,11 @@ def translate(text: str) -> tuple[str, list[Parameter]]:
     ), buffers
 
 
+def plain_casts(cpp: str) -> str:
+    """`uint(q[i])` as `(uint)(q[i])`: g++ takes it for the type of a function where it watches bounds."""
+    return re.sub(r"\b(uint|int|float)\((\w+\[[^\[\]()]*\])\)", r"(\1)(\2)", cpp)
+
+
 def _id(kind: str, field: str) -> str:
     if kind[-1] not in "23":
         return f"i->{field}" + ("[0]" if "position" in field or field.startswith(("threads_per_grid",)) else "")
