@@ -7,6 +7,7 @@ is stored and by what the config says for this very module. Nothing is ever take
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,16 +85,15 @@ def group(names: Iterable[str]) -> dict[str, Module]:
     """
     stored = dict.fromkeys(names)
     known = known_names()
-    cuts = {name: _cuts(name) for name in stored}
-    mains = {stem for found in cuts.values() for stem, suffix in found if _main(stem, suffix, stored, known)}
+    mains = {stem for name in stored for stem, suffix in _cuts(name) if _main(stem, suffix, stored, known)}
     groups: dict[str, dict[str, str]] = {}
     modules: dict[str, Module] = {}
-    for name, found in cuts.items():
-        place = next(((s, x) for s, x in found if x in known.beside and s in mains), None) or _fused(name, stored)
+    for name in stored:  # cut twice: the pieces of all names would take more memory than everything else here
+        place = next(((s, x) for s, x in _cuts(name) if x in known.beside and s in mains), None) or _fused(name, stored)
         if place is None:
             _add(modules, Module(name, name, {"weight": name}))
         else:
-            groups.setdefault(place[0], {})[place[1]] = name
+            groups.setdefault(place[0], {})[sys.intern(place[1])] = name
     for stem, parts in groups.items():
         bare = stem.endswith("_") or stem in stored
         path = stem[:-1] if stem.endswith(("_", ".")) else stem

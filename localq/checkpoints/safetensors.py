@@ -284,19 +284,25 @@ class SafetensorsCheckpoint(Checkpoint):
         import ml_dtypes  # noqa: F401  makes numpy know the names bfloat16 and float8_*
         import numpy as np
 
-        data, dtype = self.raw(name)
-        kind = np.dtype(DTYPES[dtype][1])
-        shape = self.stored[name].shape
-        return np.frombuffer(data, kind).reshape(shape) if len(data) else np.empty(shape, kind)
+        stored = self._stored(name)
+        kind = np.dtype(DTYPES[stored.dtype][1])
+        if not stored.nbytes:
+            return np.empty(stored.shape, kind)
+        return np.ndarray(stored.shape, kind, self._buffers[stored.file], stored.begin)  # no view of a view
 
     def raw(self, name: str) -> tuple[memoryview, str]:
         """Stored bytes and dtype (as safetensors spells it) of one array, by its name in the file."""
+        stored = self._stored(name)
+        return self._buffers[stored.file][stored.begin : stored.end], stored.dtype
+
+    def _stored(self, name: str) -> Stored:
+        """Where an array lies, the files being open."""
         stored = self.stored.get(name)
         if stored is None:
             raise NotFoundError(f"{self.path} has no array {shown(name)}.", near(name, self.stored))
         if not self._buffers:
             raise UsageError(f"{self.path} is closed.", "Read tensors before closing the checkpoint.")
-        return self._buffers[stored.file][stored.begin : stored.end], stored.dtype
+        return stored
 
     def close(self) -> None:
         self._buffers = []

@@ -10,6 +10,7 @@ no header can cost more memory than is decent.
 from __future__ import annotations
 
 import struct
+import sys
 from typing import Any, NamedTuple
 
 from localq.checkpoints.mapped import DAMAGED, shown
@@ -70,11 +71,12 @@ def read_header(buffer: memoryview, path: str, file: int = 0) -> tuple[dict[str,
         raise CheckpointError(f"The header of {path} starts with {bytes(text[:1])!r}; '{{' is expected.", DAMAGED)
     entries = read_object(text, f"The header of {path}", MAX_HEADER)
     metadata = _metadata(entries.pop("__metadata__", {}), path)
-    tensors = {name: _entry(name, entry, path, file) for name, entry in entries.items()}
-    _check_cover(tensors, len(buffer) - 8 - length, path)
-    start = 8 + length
-    ordered = sorted(tensors.items(), key=lambda item: item[1][2:4])
-    return {n: t._replace(begin=t.begin + start, end=t.end + start) for n, t in ordered}, metadata
+    start, tensors = 8 + length, {}
+    for name in list(entries):  # each entry goes as it is read: 100,000 experts are 100 MB of them
+        tensors[name] = _entry(name, entries.pop(name), path, file, start)
+    names = sorted(tensors, key=lambda name: tensors[name][2:4])
+    _check_cover(tensors, names, start, len(buffer), path)
+    return {name: tensors.pop(name) for name in names}, metadata
 
 
 def _metadata(found: Any, path: str) -> dict[str, str]:
@@ -85,8 +87,8 @@ def _metadata(found: Any, path: str) -> dict[str, str]:
     return found
 
 
-def _entry(name: str, entry: Any, path: str, file: int) -> Stored:
-    """One tensor's entry, its types, dtype and size checked; offsets still count from the start of the data."""
+def _entry(name: str, entry: Any, path: str, file: int, start: int) -> Stored:
+    """One tensor's entry, its types, dtype and size checked; `start` is where the data start, offsets count from."""
     where = f"{path}: tensor {shown(name)}"
     if not name or not name.isprintable():
         raise CheckpointError(f"{where} has a name that cannot be printed.", DAMAGED)
@@ -112,22 +114,27 @@ def _entry(name: str, entry: Any, path: str, file: int) -> Stored:
             f"{end - begin}.",
             DAMAGED,
         )
-    return Stored(dtype, tuple(shape), begin, end, file)
+    return Stored(sys.intern(dtype), tuple(shape), begin + start, end + start, file)
 
 
 def _are_sizes(found: Any) -> bool:
     return isinstance(found, list) and all(type(n) is int and 0 <= n <= _INT64_MAX for n in found)
 
 
-def _check_cover(tensors: dict[str, Stored], size: int, path: str) -> None:
-    """The arrays, sorted, must follow each other without a gap and end where the file ends."""
-    expected = 0
-    for name, stored in sorted(tensors.items(), key=lambda item: item[1][2:4]):
+def _check_cover(tensors: dict[str, Stored], names: list[str], start: int, size: int, path: str) -> None:
+    """The arrays, by `names` in their order, must follow each other without a gap and end where the file ends."""
+    expected = start
+    for name in names:
+        stored = tensors[name]
         if stored.begin != expected:
             fault = "overlaps another tensor" if stored.begin < expected else "leaves a hole before it"
             raise CheckpointError(
-                f"{path}: tensor {shown(name)} {fault}: it begins at {stored.begin}, {expected} is expected.", DAMAGED
+                f"{path}: tensor {shown(name)} {fault}: it begins at {stored.begin - start}, "
+                f"{expected - start} is expected.",
+                DAMAGED,
             )
         expected = stored.end
     if expected != size:
-        raise CheckpointError(f"{path}: the tensors take {expected} bytes of data; the file has {size}.", DAMAGED)
+        raise CheckpointError(
+            f"{path}: the tensors take {expected - start} bytes of data; the file has {size - start}.", DAMAGED
+        )

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats import find
-from localq.formats.base import EXACTNESS, Exactness, Native, PackedTensor
+from localq.formats.base import Exactness, PackedTensor
 from localq.kernels import reference
-from localq.kernels.residency import release
+from localq.kernels.filling import fill, fill_floats
 
 NAME = "native"
 Array = NDArray[Any]
@@ -108,13 +108,7 @@ def prepare(t: PackedTensor, dtype: mx.Dtype) -> NativeWeight | None:
 
     None where no mode of MLX's holds these very values.
     """
-    placed = _dense(t, dtype) if t.format.family == "float" else _quantised(t, dtype)
-    if placed is None:
-        return None
-    mx.eval(placed.arrays)
-    for part in t.parts.values():
-        release(part)
-    return placed
+    return _prepared([t], dtype, stack=False)
 
 
 def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> NativeWeight | None:
@@ -122,27 +116,32 @@ def prepare_stack(tensors: Sequence[PackedTensor], dtype: mx.Dtype) -> NativeWei
 
     Matrices that want their inputs scaled or reordered, each in its own way, make no stack.
     """
-    each: list[NativeWeight] = []
-    for t in tensors:
-        one = prepare(t, dtype)
-        if one is None or one.input_order is not None or one.input_scale is not None:
-            return None
-        each.append(one)
-    turns = {(_key(w.input_rotation), _key(w.output_rotation)) for w in each}
-    if len({(w.mode, w.bits, w.group_size) for w in each}) != 1 or len(turns) != 1:
+    return _prepared(tensors, dtype, stack=True)
+
+
+def _prepared(tensors: Sequence[PackedTensor], dtype: mx.Dtype, stack: bool) -> NativeWeight | None:
+    if all(t.format.family == "float" for t in tensors):
+        return NativeWeight("dense", 0, 0, fill_floats(tensors, dtype, stack, to_mx))
+    filled = fill(tensors, stack)
+    if filled is None:
         return None
-    first = each[0]
-    stack = replace(
-        first,
-        weight=mx.stack([w.weight for w in each]),
-        scales=None if first.scales is None else mx.stack([w.scales for w in each if w.scales is not None]),
-        biases=None if first.biases is None else mx.stack([w.biases for w in each if w.biases is not None]),
-        multiplier=_stacked([w.multiplier for w in each]),
-        exactness=max((w.exactness for w in each), key=EXACTNESS.index),
-        error=max(w.error for w in each),
+    first = filled.first
+    placed = NativeWeight(
+        first.mode,
+        first.bits,
+        first.group_size,
+        filled.weight,
+        *_scales(filled.scales, filled.biases, dtype),
+        _optional(filled.multiplier, np.float32),
+        _optional(first.input_order, np.int32),
+        _optional(first.input_scale, np.float32),
+        _rotation(first.input_rotation),
+        _rotation(first.output_rotation),
+        filled.exactness,
+        filled.error,
     )
-    mx.eval(stack.arrays)
-    return stack
+    mx.eval(placed.arrays)
+    return placed
 
 
 def turn(x: mx.array, rotation: mx.array | int | None, back: bool = False) -> mx.array:
@@ -173,19 +172,6 @@ def _rotation(given: Array | int | None) -> mx.array | int | None:
         found = weakref.ref(given, lambda _: _TURNS.pop(key, None)), mx.array(given)
         _TURNS[key] = found
     return found[1]
-
-
-def _key(rotation: mx.array | int | None) -> int | None:
-    return id(rotation) if isinstance(rotation, mx.array) else rotation
-
-
-def _stacked(multipliers: list[mx.array | None]) -> mx.array | None:
-    """Multipliers of matrices as one of their stack; where some are per row, all become so."""
-    given = [m for m in multipliers if m is not None]
-    if not given:
-        return None
-    shape = max((m.shape for m in given), key=len)
-    return mx.stack([mx.broadcast_to(mx.array(1.0) if m is None else m, shape) for m in multipliers])
 
 
 def matmul(x: mx.array, w: NativeWeight, many: PackedTensor | None = None) -> mx.array:
@@ -290,39 +276,15 @@ def _row_dtype(w: NativeWeight, dtype: mx.Dtype) -> mx.Dtype:
     return mx.float32 if more else dtype
 
 
-def _dense(t: PackedTensor, dtype: mx.Dtype) -> NativeWeight:
-    return NativeWeight("dense", 0, 0, to_mx(t.parts["weight"]).astype(dtype))
-
-
-def _quantised(t: PackedTensor, dtype: mx.Dtype) -> NativeWeight | None:
-    native = t.format.to_native(t)
-    if native is None:
-        return None
-    return NativeWeight(
-        native.mode,
-        native.bits,
-        native.group_size,
-        to_mx(native.weight),
-        *_scales(native, dtype),
-        _optional(native.multiplier, np.float32),
-        _optional(native.input_order, np.int32),
-        _optional(native.input_scale, np.float32),
-        _rotation(native.input_rotation),
-        _rotation(native.output_rotation),
-        native.exactness,
-        native.error,
-    )
-
-
 def _optional(a: Array | None, dtype: Any) -> mx.array | None:
     return None if a is None else mx.array(np.asarray(a, dtype))
 
 
-def _scales(native: Native, dtype: mx.Dtype) -> tuple[mx.array, mx.array | None]:
+def _scales(scales: Array, biases: Array | None, dtype: mx.Dtype) -> tuple[mx.array, mx.array | None]:
     """Scales and biases: integer codes as they are, floats in the activations' dtype where that loses nothing."""
-    if native.scales.dtype == np.uint8:  # the fp modes: e8m0 or e4m3 bytes
-        return to_mx(native.scales), None
-    floats = [to_mx(a) for a in (native.scales, native.biases) if a is not None]
+    if scales.dtype == np.uint8:  # the fp modes: e8m0 or e4m3 bytes
+        return to_mx(scales), None
+    floats = [to_mx(a) for a in (scales, biases) if a is not None]
     if dtype == mx.float32:
         return floats[0], floats[1] if len(floats) > 1 else None
     cast = [a.astype(dtype) for a in floats]

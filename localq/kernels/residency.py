@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Linux maps what it has of 64 KB around a page that is asked for: an array of 8 KB leaves as much of its neighbours.
+WINDOW = max(1 << 16, mmap.PAGESIZE)
+
 
 def release(part: NDArray[Any]) -> bool:
     """Tell the system that the file pages from `part`'s first byte to its last are not needed; True if it maps a file.
 
-    Of every other row (gpt-oss's gates) that is also what lies between.
+    With them go the pages around that came along with them, and of every other row (gpt-oss's gates) what lies between.
     """
     owner, base = mapping(part)
     if owner is None or part.size == 0 or not hasattr(mmap, "MADV_DONTNEED"):
@@ -24,10 +27,8 @@ def release(part: NDArray[Any]) -> bool:
     start = end = part.__array_interface__["data"][0] - base
     for side, stride in zip(part.shape, part.strides, strict=True):
         start, end = start + min(0, (side - 1) * stride), end + max(0, (side - 1) * stride)
-    first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-    last = (end + part.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
-    if last <= first:
-        return False
+    first = start // WINDOW * WINDOW
+    last = min(-(-(end + part.itemsize) // WINDOW) * WINDOW, len(owner))
     owner.madvise(mmap.MADV_DONTNEED, first, last - first)
     return True
 

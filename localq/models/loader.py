@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -22,7 +23,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from localq.checkpoints.base import Checkpoint
 from localq.errors import CheckpointError, LocalqError, UnsupportedError
-from localq.formats.base import PackedTensor
+from localq.formats import find
 from localq.kernels import registry
 from localq.models.architecture import build, check_config, decoded_first, left_out, read_directly
 from localq.models.linear import PackedEmbedding, PackedLinear, PackedMultiLinear, PackedSwitchLinear
@@ -48,15 +49,26 @@ def load_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> tuple[M
     model = build(config)
     load = _Load(model, str(config["model_type"]), dtype or _activation_dtype(checkpoint), Ledger())
     towers = {name: why for name in checkpoint if (why := left_out(name))}
-    given = load.sanitized(checkpoint, [name for name in checkpoint if name not in towers])
-    idle = {**towers, **load.dropped(given), **load.drop_zero_biases(given, checkpoint)}
-    load.check(given)
-    dense = load.place(given)
-    model.report = report(model, dense, {**checkpoint.unused, **idle})
-    model.eval()
-    model.freeze()
-    mx.eval(model.parameters())
+    with _keeping_nothing():
+        given = load.sanitized(checkpoint, [name for name in checkpoint if name not in towers])
+        idle = {**towers, **load.dropped(given), **load.drop_zero_biases(given, checkpoint)}
+        load.check(given)
+        dense = load.place(given)
+        model.report = report(model, dense, {**checkpoint.unused, **idle})
+        model.eval()
+        model.freeze()
+        mx.eval(model.parameters())
     return model, dict(config)
+
+
+@contextlib.contextmanager
+def _keeping_nothing() -> Iterator[None]:
+    """MLX gives freed memory back inside, instead of keeping it for arrays of the same size: no two are the same."""
+    before = mx.set_cache_limit(0)
+    try:
+        yield
+    finally:
+        mx.set_cache_limit(before)
 
 
 def refusal(checkpoint: Checkpoint) -> UnsupportedError:
@@ -92,7 +104,7 @@ class _Load:
 
     def sanitized(self, checkpoint: Checkpoint, names: Iterable[str]) -> Given:
         """Parameter path -> rows it is made of, or its values where it has one axis or was declared dense."""
-        shown = _whole({name: self._show(name, checkpoint[name]) for name in names})
+        shown = _whole({name: self._show(checkpoint, name) for name in names})
         sanitize = getattr(self.model, "sanitize", None)
         if sanitize is not None:
             try:
@@ -104,7 +116,8 @@ class _Load:
                 ) from error
         wanted = self._wanted()
         given: Given = {}
-        for name, value in shown.items():
+        for name in list(shown):
+            value = shown.pop(name)
             # Stacked experts are bare parameters in some Hugging Face models: `experts.gate_up_proj`, no `.weight`.
             path = name if name in wanted or f"{name}.weight" not in wanted else f"{name}.weight"
             given[path] = self._read_back(path, value)
@@ -119,10 +132,12 @@ class _Load:
             name: f"mlx-lm's '{self.model_type}' has no use for it" for name in self.ledger.names if name not in used
         }
 
-    def _show(self, name: str, t: PackedTensor) -> mx.array:
-        if len(t.shape) < 2 or decoded_first(self.model_type, name, t.format.family):
-            return mx.array(t.dequantize())
-        return self.ledger.enter(name, t)
+    def _show(self, checkpoint: Checkpoint, name: str) -> mx.array:
+        spec = checkpoint.specs[name]
+        form = find(spec.format)
+        if form is None or len(spec.shape) < 2 or decoded_first(self.model_type, name, form.family):
+            return mx.array(checkpoint[name].dequantize())
+        return self.ledger.enter(name, spec.shape, form.family, partial(checkpoint.__getitem__, name))
 
     def _read_back(self, path: str, value: mx.array) -> Traced | mx.array:
         traced = self.ledger.trace(value)
@@ -275,7 +290,7 @@ def _some(names: list[str]) -> str:
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> Any:
+def _naming(path: str) -> Iterator[None]:
     """Errors about a tensor say which parameter it was for."""
     try:
         yield

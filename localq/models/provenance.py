@@ -10,8 +10,9 @@ edited value (scaled, shifted, cast, dequantised) breaks n + ~n = -1 and is refu
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from localq.errors import UnsupportedError
 from localq.formats.base import PackedTensor
+from localq.kernels.residency import release
 
-Rows = NDArray[np.int64]
+Rows = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,37 @@ class Traced:
     half: int | None = None
 
 
+class Entry(NamedTuple):
+    """One tensor entered: what its header says, and how to get at its arrays."""
+
+    name: str
+    width: int
+    family: str
+    fetch: Callable[[], PackedTensor]
+
+
 class Ledger:
-    """Hands out global row numbers, matrix by matrix, and reads them back."""
+    """Hands out global row numbers, matrix by matrix, and reads them back.
+
+    Tensors are fetched when their rows are asked for, not before: a model of 20,000 experts would otherwise keep as
+    many views, four to a matrix, and with their scales have touched every page of its files before the first is placed.
+    """
 
     def __init__(self) -> None:
         self._starts: list[int] = []
-        self._matrices: list[tuple[str, PackedTensor, int | None]] = []  # name, tensor, index in its stack
+        self._matrices: list[tuple[Entry, int | None]] = []  # tensor, index in its stack
+        self._fetched: tuple[Entry, PackedTensor] | None = None  # matrices of one stack follow each other
         self._next = 0
 
-    def enter(self, name: str, t: PackedTensor) -> mx.array:
-        """The provenance array of a tensor of at least two axes: int32 `[*t.shape[:-1], 2]`."""
-        first, height = self._next, t.shape[-2]
-        stack = _flat_stack(t)
-        for index in range(math.prod(t.shape[:-2])):
+    def enter(self, name: str, shape: tuple[int, ...], family: str, fetch: Callable[[], PackedTensor]) -> mx.array:
+        """The provenance array of a tensor of at least two axes: int32 `[*shape[:-1], 2]`."""
+        first, height = self._next, shape[-2]
+        entry = Entry(name, shape[-1], family, fetch)
+        for index in range(math.prod(shape[:-2])):
             self._starts.append(self._next)
-            self._matrices.append((name, stack, index if len(t.shape) > 2 else None))
+            self._matrices.append((entry, index if len(shape) > 2 else None))
             self._next += height
-        numbers = np.arange(first, self._next, dtype=np.int32).reshape(t.shape[:-1])
+        numbers = np.arange(first, self._next, dtype=np.int32).reshape(shape[:-1])
         return mx.array(np.stack([numbers, ~numbers], axis=-1))
 
     def trace(self, value: mx.array) -> Traced | None:
@@ -63,11 +79,11 @@ class Ledger:
         for axis, swapped in ((-1, False), (-2, True)):
             sides = np.moveaxis(pairs, axis, 0)
             if len(sides) == 2 and self._are_rows(sides[0]) and np.array_equal(sides[0], ~sides[1]):
-                return Traced(sides[0].astype(np.int64), swapped)
+                return Traced(sides[0].copy(), swapped)
             for half in (0, 1) if len(sides) == 1 else ():
                 rows = ~sides[0] if half else sides[0]
                 if self._are_rows(rows):
-                    return Traced(rows.astype(np.int64), swapped, half)
+                    return Traced(rows.copy(), swapped, half)
         return None
 
     def _are_rows(self, rows: NDArray[np.int32]) -> bool:
@@ -91,19 +107,19 @@ class Ledger:
     @property
     def names(self) -> list[str]:
         """Names of all tensors entered."""
-        return list(dict.fromkeys(name for name, *_ in self._matrices))
+        return list(dict.fromkeys(entry.name for entry, _ in self._matrices))
 
     def sources(self, rows: Rows) -> list[str]:
         """Names of the tensors these rows come from."""
-        return list(dict.fromkeys(self._matrices[i][0] for i in np.unique(self._places(rows))))
+        return list(dict.fromkeys(entry.name for entry in self._entries(rows)))
 
     def widths(self, rows: Rows) -> set[int]:
         """in_features of the tensors these rows come from (more than one is a contradiction)."""
-        return {self._matrices[i][1].shape[-1] for i in np.unique(self._places(rows))}
+        return {entry.width for entry in self._entries(rows)}
 
     def families(self, rows: Rows) -> set[str]:
         """Families of formats ("float", "ggml", "mlx") these rows are stored in."""
-        return {self._matrices[i][1].format.family for i in np.unique(self._places(rows))}
+        return {entry.family for entry in self._entries(rows)}
 
     def dequantize(self, rows: Rows, half: int | None = None) -> NDArray[np.float32]:
         """The weights of rows `[..., out]` as float32 `[..., out, in]`, or half of their columns."""
@@ -114,10 +130,22 @@ class Ledger:
     def _places(self, rows: Rows) -> NDArray[np.intp]:
         return np.searchsorted(self._starts, rows.reshape(-1), side="right") - 1
 
+    def _entries(self, rows: Rows) -> list[Entry]:
+        return [self._matrices[i][0] for i in np.unique(self._places(rows))]
+
     def _piece(self, rows: Rows) -> PackedTensor:
         place = int(self._places(rows[:1])[0])
-        _, t, index = self._matrices[place]
+        entry, index = self._matrices[place]
+        t = self._fetch(entry)
         return _take(t if index is None else t.matrix(index), rows - self._starts[place])
+
+    def _fetch(self, entry: Entry) -> PackedTensor:
+        if self._fetched is None or self._fetched[0] is not entry:
+            t = _flat_stack(entry.fetch())
+            for part in t.parts.values():  # all scales were looked at
+                release(part)
+            self._fetched = entry, t
+        return self._fetched[1]
 
 
 def _take(t: PackedTensor, rows: Rows) -> PackedTensor:

@@ -117,7 +117,8 @@ def test_columns_packed_across_the_cut_are_refused(tmp_path: Path) -> None:
     from localq.models.provenance import Ledger
 
     ledger = Ledger()
-    shown = ledger.enter("a", random_tensor(FORMATS["q4_k"], (8, 256), np.random.default_rng(0)))
+    t = random_tensor(FORMATS["q4_k"], (8, 256), np.random.default_rng(0))
+    shown = ledger.enter("a", t.shape, t.format.family, lambda: t)
     traced = ledger.trace(shown[:, :1].swapaxes(-1, -2))
     assert traced is not None and traced.half == 0 and traced.swapped
     with pytest.raises(UnsupportedError, match="across the cut"):
