@@ -1,7 +1,7 @@
 """Config and arrays that contradict each other: what the arrays are beyond doubt, and what the settings call them.
 
 Arrays decide how a tensor is read; a config that names another scheme belongs to other weights, or was edited. ModelOpt
-says `quant_algo`; compressed-tensors says `type` and `num_bits` (its `format` may be that of another group).
+says `quant_algo`, Quark `dtype`, compressed-tensors `type` and `num_bits` (its `format` may be that of another group).
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _MODELOPT = {"NVFP4": "nvfp4", "W4A16_NVFP4": "nvfp4", "NVFP4_AWQ": "nvfp4", "MXFP8": "mxfp8", "MXFP4": "mxfp4"}
 _MODELOPT |= dict.fromkeys(("W4A16_AWQ", "INT4_AWQ", "INT4"), "modelopt_int4")
+_QUARK = {"fp8_e4m3": "fp8_e4m3", "fp8_e5m2": "fp8_e5m2", "fp4": "mxfp4", "nvfp4": "nvfp4"}
+_QUARK |= {"fp6_e3m2": "mxfp6_e3m2", "fp6_e2m3": "mxfp6_e2m3"}
+_QUARK |= {kind: f"quark_{kind}" for kind in ("int4", "uint4", "int8", "uint8")}
 _FLOATS: dict[Any, tuple[str, ...]] = {8: ("fp8", "mxfp8"), 4: ("nvfp4", "mxfp4")}
 
 
@@ -31,6 +34,8 @@ def check_scheme(form: type[Format], settings: Mapping[str, Any] | None) -> None
     if method == "modelopt" and settings.get("quant_algo"):
         algo = str(settings["quant_algo"])
         _require(form, f"quant_algo {algo!r}", (_MODELOPT.get(algo, "fp8"),))
+    elif method == "quark" and settings.get("dtype"):
+        _require(form, f"dtype {settings['dtype']!r}", (_QUARK[settings["dtype"]],))
     elif method == "compressed-tensors" and settings.get("type") in ("int", "float"):
         kind, bits = settings["type"], settings.get("num_bits")
         starts = ("ct_",) if kind == "int" else _FLOATS.get(bits, ())

@@ -20,7 +20,6 @@ _METHODS = {
     "qqq": "QQQ stores weights in the order of its CUDA kernel's tiles",
     "paroquant": "ParoQuant rotates pairs of inputs by stored angles before every product, which localq does not",
     "gguf": "ggml's blocks in safetensors are gptqmodel's alone; localq reads them from GGUF files",
-    "quark": "Quark's own export names its packings by schemes localq does not know",
     "qtip": "localq has no reader of QTIP's trellis codes, which are kept in tiles for its CUDA kernels",
     "fp_quant": "FP-Quant rotates activations in its own Triton kernel",
 }

@@ -44,7 +44,7 @@ _NAME = re.compile(
     r"fp8_(e4m3|e5m2)_(tensor|halves|channel|(block|group)(\d{1,5}))(?:_(scalar|pair|flat|grid4|powers))?(_inv|_scale)?"
 )
 _PARTS = {"weight_scale_inv": "_inv", "weight_scale": "", "scale": "_scale"}  # and how names of variants end
-_METHODS = ("fp8", "fbgemm_fp8", "modelopt", "compressed-tensors")
+_METHODS = ("fp8", "fbgemm_fp8", "modelopt", "compressed-tensors", "quark")
 _PLAIN = (  # grains without blocks and the shapes of their scales, in the order they are tried
     *(("tensor", 0, style) for style in ("scalar", "one", "pair")),
     ("halves", 0, "two"),
@@ -56,7 +56,7 @@ _ROWS = ("tensor", "halves", "channel")  # grains whose scales do not vary along
 class FP8(
     Format,
     name="fp8",
-    checked="compressed-tensors, modelopt, transformers",
+    checked="compressed-tensors, modelopt, transformers, amd-quark",
     kernel="fp8",
     family="fp8",
     bits=8,

@@ -55,11 +55,16 @@ FILES: dict[str, tuple[str, str]] = {
     "mxfp4_packed": ("weight_packed", "weight_scale"),
     "mxfp8": ("weight", "global_scale scales"),
     "mxfp8_bytes": ("weight", "weight_scale"),
+    "mxfp6": ("weight", "weight_scale"),
     "nvfp4": ("weight", "global_scale scales"),
     "nvfp4_modelopt": ("weight", "pre_quant_scale weight_scale weight_scale_2"),
     "nvfp4_packed": ("weight_packed", "weight_global_scale weight_scale"),
     "quanto": ("weight._data", "weight._scale"),
     "quanto_groups": ("weight._data._data", "weight._scale weight._shift"),
+    "quark_int": (
+        "weight",
+        "input_prescale input_rotation weight_scale weight_scale_2 weight_zero_point weight_zero_point_2",
+    ),
     "quip": ("Qidxs", "SU SV Wscale codebook_id fuse_scales scaleWH"),
     "spqr": ("dense_weights", "col_vals in_perm row_offsets"),
     "torchao_bytes": ("_weight_qdata", "_weight_scale _weight_zero_point"),
@@ -70,9 +75,9 @@ FILES: dict[str, tuple[str, str]] = {
     ),
 }
 OTHERS = frozenset(
-    "affine_twin arrays awq_family base bits e8p floats ggml_types grids hadamard hadamard_orders index integers iq1_m iq1_s "
-    "iq2_s iq2_xs iq2_xxs iq3_s iq3_xxs iq4_nl iq4_xs micro_floats mlx_floats mlx_modes mxfp4_ggml nvfp4_ggml q1_0 "
-    "q2_0 q2_k q3_k q4_0 q4_1 q4_k q5_0 q5_1 q5_k q6_k q8_0 reselect rotated rounding rows_of_bytes tq1_0 "
+    "affine_twin arrays awq_family base bits e8p floats ggml_types grids hadamard hadamard_orders index integers iq1_m "
+    "iq1_s iq2_s iq2_xs iq2_xxs iq3_s iq3_xxs iq4_nl iq4_xs micro_floats mlx_floats mlx_modes mxfp4_ggml nvfp4_ggml "
+    "q1_0 q2_0 q2_k q3_k q4_0 q4_1 q4_k q5_0 q5_1 q5_k q6_k q8_0 reselect rotated rounding rows_of_bytes tq1_0 "
     "tq2_0".split()
 )
 # Arrays whose values, not shapes alone, tell what a tensor is: who has only headers must fetch these.

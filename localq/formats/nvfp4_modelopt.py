@@ -3,7 +3,7 @@
 `weight` uint8 `[..., out, in / 2]`, the even input in the low nibble; `weight_scale` E4M3 `[..., out, in / 16]`;
 `weight_scale_2` float32 `()`. NVFP4_AWQ leaves a `pre_quant_scale` `[in]` where no layer before could take it:
 y = W (x * pre_quant_scale). MLX's nvfp4 holds codes and scales; the output is multiplied by the second scale.
-Source: modelopt/torch/quantization/qtensor/nvfp4_tensor.py (NVFP4, W4A16_NVFP4, NVFP4_AWQ).
+Source: modelopt/torch/quantization/qtensor/nvfp4_tensor.py (NVFP4, W4A16_NVFP4, NVFP4_AWQ); AMD Quark writes the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INPUTS = "pre_quant_scale"
 class NVFP4ModelOpt(
     MicroFloat,
     name="nvfp4_modelopt",
-    checked="modelopt",
+    checked="modelopt, amd-quark",
     family="modelopt",
     bits=4,
     group_size=16,

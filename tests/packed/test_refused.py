@@ -30,7 +30,6 @@ REFUSED: dict[str, tuple[dict[str, Any] | None, dict[str, np.ndarray], str]] = {
     "ggml's blocks": ({"quant_method": "gguf", "bits": "q4_k_m"}, {"qweight": INT.astype(np.uint8)}, "GGUF"),
     "fp_quant": ({"quant_method": "fp_quant"}, {"qweight": INT.astype(np.uint8)}, "FP-Quant"),
     "sinq": ({"quant_method": "sinq"}, {"W_q": INT.astype(np.uint8)}, "SINQ"),
-    "quark": ({"quant_method": "quark"}, {"weight": INT.astype(np.int8), "weight_scale": HALF}, "Quark"),
     "eetq": ({"quant_method": "eetq"}, {"weight": INT.astype(np.int8), "weight_scales": HALF[0]}, "EETQ.*own kernel"),
     "2:4 sparse": (
         {"quant_method": "compressed-tensors", "format": "marlin-24"},
