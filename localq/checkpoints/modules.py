@@ -34,11 +34,13 @@ _FUSED = {
     **{"weight_scale": "weight_scale", "weight_scale_inv": "weight_scale_inv", "weight_scale_2": "weight_scale_2"},
     **{"input_scale": "input_scale", "global_scale": "weight_global_scale", "zero_point": "weight_zero_point"},
 }
-# Of packings localq tells from each other but does not read, so that it can say what it found.
+# Of packings localq tells from each other but does not read (gptqmodel's names for bitsandbytes' arrays it does, see
+# bnb_names.py), so that it can say what it found.
 _OTHER_MAINS = {"q_weight", "trellis", "codes", "weight._data._data"}
 _OTHERS = {
     *("q_invperm", "q_perm", "q_scale_max", "q_groups", "q_group_map"),  # EXL2
     *("tlut", "rcp", "tp_rank"),  # QTIP
+    *("weight_absmax", "weight_quant_map", "weight_nested_absmax", "weight_nested_quant_map", "weight_quant_state"),
     *("suh", "svh", "mcg", "mul1", "codebooks", "weight_scales", "workspace", "qscale_weight"),
 }
 

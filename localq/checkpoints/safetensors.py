@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from localq.checkpoints.base import Checkpoint, TensorSpec
+from localq.checkpoints.bnb_names import spelled
 from localq.checkpoints.mapped import DAMAGED, map_file, near, read_file, shown
 from localq.checkpoints.methods import Rules, find_rules
 from localq.checkpoints.modules import UNUSED, Module, group, identify, lost_matrix, wanted_parts
@@ -143,7 +144,7 @@ class SafetensorsCheckpoint(Checkpoint):
     def _group(self) -> tuple[dict[str, Module], dict[str, str]]:
         """The modules without the arrays nobody reads, and those: stored name -> why."""
         names = (name for name in self.stored if name not in self._rotations.arrays)
-        modules = unfused(group(names), self.quantization)
+        modules = spelled(unfused(group(names), self.quantization), self.quantization)
         unused = self._rotations.why()
         for name, module in list(modules.items()):
             idle = [suffix for suffix in module.parts if suffix in UNUSED]

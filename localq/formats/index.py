@@ -26,7 +26,7 @@ FILES: dict[str, tuple[str, str]] = {
         "weight.absmax weight.nested_absmax weight.nested_quant_map weight.quant_map "
         "weight.quant_state.bitsandbytes__fp4 weight.quant_state.bitsandbytes__nf4",
     ),
-    "bnb_int8": ("weight", "SCB weight_format"),
+    "bnb_int8": ("weight", "SCB weight_format weight_scb"),
     "ct_int8": ("weight", "weight_scale weight_zero_point"),
     "ct_packed": ("weight_packed", "weight_g_idx weight_scale weight_shape weight_zero_point"),
     "ct_sparse": ("compressed", "bitmask row_offsets shape weight_scale"),

@@ -1,6 +1,8 @@
 """bitsandbytes: what is quantised, and how, is written in the tensors; the config's flags may only agree with them.
 
-`llm_int8_skip_modules` names modules that stay unquantised. Source: transformers' BitsAndBytesConfig.
+`llm_int8_skip_modules` names modules that stay unquantised. gptqmodel's config says `bits` and `format` (nf4, fp4,
+int8), which its `dynamic` rules (see gptq.py) replace per module.
+Sources: transformers' BitsAndBytesConfig; gptqmodel/quantization/config.py.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from localq.checkpoints.methods import gptq
 from localq.errors import CheckpointError
 
 _KEYS = ("quant_method", "bnb_4bit_quant_type", "load_in_4bit", "load_in_8bit", "_load_in_4bit", "_load_in_8bit")
@@ -21,4 +24,10 @@ def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None
     common = {key: config[key] for key in _KEYS if key in config}
     if four is not True:
         common.pop("bnb_4bit_quant_type", None)  # written with its default beside 8-bit weights
-    return lambda path: common
+    if "format" not in config:
+        return lambda path: common
+    dynamic = gptq.read_dynamic(config, ("bits", "format"))
+    own = {**common, "bits": config.get("bits"), "format": config["format"]}
+    return lambda path: next(
+        (None if new is None else {**own, **new} for rule, new in dynamic if rule.match(path)), own
+    )

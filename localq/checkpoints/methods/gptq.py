@@ -26,7 +26,7 @@ def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None
         "quant_method": "gptq",
         "checkpoint_format": config.get("checkpoint_format") or config.get("format", "gptq"),
     }
-    dynamic, left_out = _dynamic(config), excluded(config)
+    dynamic, left_out = read_dynamic(config), excluded(config)
 
     def answer(path: str) -> Mapping[str, Any] | None:
         if left_out(path):
@@ -39,7 +39,15 @@ def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None
     return answer
 
 
-def _dynamic(config: Mapping[str, Any]) -> list[tuple[Pattern, dict[str, Any] | None]]:
+def read_dynamic(
+    config: Mapping[str, Any], keys: tuple[str, ...] = _KEYS
+) -> list[tuple[Pattern, dict[str, Any] | None]]:
+    """The rules of `dynamic`: pattern and the settings of these names that it replaces, None where it excludes.
+
+    Raises:
+        CheckpointError: they are none.
+        UnsupportedError: a pattern localq does not match.
+    """
     found = config.get("dynamic") or {}
     if not isinstance(found, Mapping):
         raise CheckpointError(f"The config's dynamic is {type(found).__name__}; an object of rules was expected.")
@@ -48,7 +56,7 @@ def _dynamic(config: Mapping[str, Any]) -> list[tuple[Pattern, dict[str, Any] | 
         if not isinstance(own, Mapping):
             raise CheckpointError(f"The config's dynamic rule {text!r} is {own!r}; an object was expected.")
         pattern = Pattern(text[2:] if text.startswith(("+:", "-:")) else text)
-        parsed.append((pattern, None if text.startswith("-:") else {k: own[k] for k in _KEYS if k in own}))
+        parsed.append((pattern, None if text.startswith("-:") else {k: own[k] for k in keys if k in own}))
     return parsed
 
 
