@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
     @property
     def words(self) -> str:
         m = self.mutant
-        return f"{self.name} line {m.line}: {m.old} -> {m.new}: {m.code}"
+        return f"{self.name}: {m.old} -> {m.new}: {m.code}"
 
 
 class State:

@@ -31,6 +31,7 @@ IN_EVERY_DTYPE = [
     for turn, dtype in enumerate((mx.float32, mx.float16, mx.bfloat16))
     for at, stem in enumerate(sorted(STEMS))
 ]
+_POWERS = (0, 1, 2, 3, 253, 254)  # stored exponents at either end
 NOT_IN_GGUF_PY = ("q1_0", "q2_0")
 
 
@@ -73,6 +74,8 @@ def every_kind(stem: str, columns: int) -> PackedTensor:
     parts = [t.parts["weight"] for t in kinds]
     width = parts[0].shape[1]
     noise = np.random.default_rng(2).integers(0, 256, (3, width), np.uint8)
+    if stem == "mxfp4_ggml":
+        noise[0, : 17 * len(_POWERS) : 17] = _POWERS
     blocks = np.concatenate([*parts, np.zeros((1, width), np.uint8), noise])
     return PackedTensor(STEMS[stem], (21, columns), {**kinds[0].parts, "weight": blocks})
 

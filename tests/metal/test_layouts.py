@@ -36,7 +36,14 @@ NAMES = (  # one of every struct, and of every way into it
     *("fp8_e4m3_block128_inv", "fp8_e5m2_channel", "fp8_e4m3_block64_powers", "fp8_e4m3_halves", "quanto_float8"),
     *("bnb_nf4_g64", "bnb_fp4_g64_double", "bnb_nf4_g1024_double", "tq2", "tq3", "tq4"),
     *("higgs_4bit_g256_h256", "higgs_2bit_g64_h128", "higgs_3bit_g128_h2048"),
-    *("aqlm_2x8_g1x8", "aqlm_1x12_g2x16", "aqlm_3x4_g1x4", "vptq_v4k64r0_t1_o0x0x0", "vptq_v6k256r16_t2_o32x3x64_perm"),
+    *(
+        "aqlm_2x8_g1x8",
+        "aqlm_1x12_g2x16",
+        "aqlm_3x4_g1x4",
+        "vptq_v4k64r0_t1_o0x0x0",
+        "vptq_v4k128r2_t1_o0x0x0",
+        "vptq_v6k256r16_t2_o32x3x64_perm",
+    ),
     *("exl3_4bit_mul1", "exl3_3bit_mcg", "exl3_1bit", "exl3_2.5bit_mul1", "quip_2bit", "quip_3bit", "quip_4bit_x3.6"),
 )
 FUSED: tuple[str, ...] = (
@@ -66,7 +73,8 @@ STACKED: tuple[str, ...] = (
 )
 STACKED += ("vptq_v6k256r16_t2_o32x3x64_perm",)
 ROTATED = ("tq", "exl3", "quip", "higgs")
-ROWS = {"exl3": 128, "quip": 128, "higgs": 512}
+NAMES += ("vptq_v3k128r16_t1_o0x0x0",)  # 11 bits a code: some end a bit into the next word
+ROWS = {"exl3": 128, "quip": 128, "higgs": 512, "vptq": 37}  # 37: the last vector of rows has one
 BIG = 1e30
 
 
@@ -215,7 +223,10 @@ def test_fp8_codes_edges_and_scales(harness: Harness) -> None:
 
 
 MUTANTS = (
-    *(("fp8_e4m3_block128_inv", "(size << 7)", "(size << 6)"), ("bnb_nf4_g64", "1 - k % 2", "k % 2")),
+    *(
+        ("fp8_e4m3_block128_inv", "(size << 7)", "(size << 6)"),
+        ("bnb_nf4_g64", "column) / GROUP]", "column) / GROUP + 1]"),
+    ),
     *(("awq_4bit_g32_asym", "- zero) * scale;", "+ zero) * scale;"), ("exl3_3bit_mcg", "code + 257", "code + 256")),
     *(("vptq_v6k256r16_t2_o32x3x64_perm", "(32 - shift)", "(31 - shift)"), ("aqlm_1x12_g2x16", "row % OG", "row / OG")),
     *(("quip_3bit", "odd == 0 ? 1 : -1", "odd == 0 ? -1 : 1"), ("tq3", "0x3db504f3u", "0x3db504f4u")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import ml_dtypes
@@ -20,6 +20,7 @@ from tests.metal.test_qmv import SINGLE_STEPS, single
 from tools.mutation.batch import Trial, recorded
 
 EXPERTS = [1, 0, 1]
+SIZES = (("bnb_fp4_g64_double", 32, 512), ("bnb_fp4_g64_double", 257, 64))  # 256 and 257 scales a matrix
 
 
 class Case(NamedTuple):
@@ -38,8 +39,8 @@ def cases(stem: str) -> Iterator[Case]:
         products = _products(packed(*two), [oracle(one) for one in two], slack)
         yield Case(stem, _decoding(packed(t), oracle(t)), products)
         return
-    for name in NAMES:
-        two = [drawn(name, seed=seed) for seed in range(2)]
+    for name, rows, columns in [*((name, 0, 768) for name in NAMES), *SIZES]:
+        two = [drawn(name, rows, columns, seed) for seed in range(2)]
         stack = held(*two)
         if stack.stem == stem:
             weights = [between(t) for t in two]
@@ -54,7 +55,7 @@ def _decoding(one: Packed, want: np.ndarray) -> Trial:
     return Trial(recorded(lambda f: dequantize(f, one, mx.float32)), want)
 
 
-def _products(stack: Packed, weights: list[np.ndarray], slack: list[np.ndarray | float]) -> tuple[Trial, ...]:
+def _products(stack: Packed, weights: Sequence[np.ndarray], slack: Sequence[np.ndarray | float]) -> tuple[Trial, ...]:
     """Three vectors, each with a matrix of the stack, and single weights; bounds are those of test_qmv."""
     width = stack.shape[-1]
     x = np.random.default_rng(3).standard_normal((len(EXPERTS), width)).astype(np.float32)

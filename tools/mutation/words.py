@@ -60,7 +60,7 @@ def _other(code: str, found: re.Match[str]) -> str | None:
         if token.endswith("f") and "x" not in token:
             return f"{float(token[:-1]) + 1}f"
         plain = token.removesuffix("u")
-        if re.search(r"\b(float|uint) (\w+(\[\d+\])?( = [^,]*)?, )*\w+\[$", code[: found.start()]):
+        if re.search(r"\b(float|uint|uint8_t) (\w+(\[\d+\])?( = [^,]*)?, )*\w+\[$", code[: found.start()]):
             return f"{int(plain) - 1}"  # of an array: one that is larger does the same
         return f"{int(plain, 0) + 1}" + ("u" if token.endswith("u") else "")
     before, after = code[: found.start()].rstrip(), code[found.end() :]

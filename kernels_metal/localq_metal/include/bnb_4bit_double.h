@@ -10,15 +10,26 @@ struct Format {
   const device float* offset;
   uint rows, columns;
 
-  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+  METAL_FUNC float scale(size_t row, uint column) const {
     const size_t matrix = row / rows, blocks = (size_t(rows) * columns + GROUP - 1) / GROUP;
-    const size_t block = ((row % rows) * columns + 16 * c) / GROUP;
+    const size_t block = ((row % rows) * columns + column) / GROUP;
     const float once = scales[256 * matrix + absmax[matrix * blocks + block]];
-    const float scale = once * nested[matrix * ((blocks + 255) / 256) + block / 256] + offset[matrix];
+    return once * nested[matrix * ((blocks + 255) / 256) + block / 256] + offset[matrix];
+  }
+
+  METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
+    const device float* table = values + 16 * (row / rows);
+    const float by = scale(row, 16 * c);
     const device uint* q = w + row * (columns / 8) + 2 * c;
-    for (uint k = 0; k < 16; k++) {
-      const uint code = (q[k / 8] >> (8 * (k / 2 % 4) + 4 * (1 - k % 2))) & 15;
-      out[k] = values[16 * matrix + code] * scale;
-    }
+    for (uint k = 0; k < 16; k++) out[k] = table[(q[k / 8] >> (8 * (k / 2 % 4) + 4 * (1 - k % 2))) & 15] * by;
+  }
+
+  enum { RUN = 16, SPAN = 1, STRIDE = 16 };
+  METAL_FUNC float dot(size_t row, uint first, thread float* x, thread float* sums) const {
+    const device float* table = values + 16 * (row / rows);
+    const device uint* q = w + row * (columns / 8) + first / 8;
+    float s = 0.0f;
+    for (uint k = 0; k < 16; k++) s += table[(q[k / 8] >> (8 * (k / 2 % 4) + 4 * (1 - k % 2))) & 15] * x[k];
+    return s * scale(row, first);
   }
 };
