@@ -110,7 +110,8 @@ class Native:
     have no place for stands beside them, float32: `multiplier`, per matrix (`shape[:-2]`) or per row (`shape[:-1]`),
     and what happens to the input first, `x' = (x * input_scale)[..., input_order]` (both `[in]`, `input_order` int32;
     matrices alone have them, stacks do not). Before and after everything else stand rotations, see formats/rotated.py:
-    a float32 matrix `[h, h]` for every h inputs or outputs, or h alone for Sylvester's Hadamard matrix / sqrt(h).
+    a float32 matrix `[h, h]` for every h inputs or outputs, or h alone for Sylvester's Hadamard matrix / sqrt(h); of
+    inputs also `[in / h, h, h]`, a matrix for each of their blocks.
 
     `exactness` was decided by the repack itself, and `error` is its largest error, in quantisation steps (0 if exact).
     `exact` says: with `scales` and `biases` cast to float32, MLX's float32 decode has the values of `dequantize` (a
@@ -319,6 +320,12 @@ class Format:
     def to_native(cls, t: PackedTensor) -> Native | None:
         """The same weights in an MLX mode, or None where no mode holds them."""
         return None
+
+    @classmethod
+    def native_rows(cls, t: PackedTensor, rows: slice) -> Native | None:
+        """`to_native` of some rows of a matrix, from a multiple of `row_multiple` on, without repacking the others."""
+        some = t.rows(rows)
+        return some.format.to_native(some)
 
     @classmethod
     def has_native(cls, t: PackedTensor) -> bool:

@@ -99,11 +99,15 @@ class Ternary(Format):
     @classmethod
     def to_native(cls, t: PackedTensor) -> Native | None:
         """Affine of 2 bits with unit scales; the step multiplies the output."""
+        return cls.native_rows(t, slice(0, t.shape[0]))
+
+    @classmethod
+    def native_rows(cls, t: PackedTensor, rows: slice) -> Native | None:
         group = affine_group(t.shape[1], t.shape[1])
         if not group:
             return None
-        shape = (t.shape[0], t.shape[1] // group)
-        words = pack(cls.codes(t, np.arange(t.shape[0])), 2)
+        shape = (rows.stop - rows.start, t.shape[1] // group)
+        words = pack(cls.codes(t, np.arange(rows.start, rows.stop)), 2)
         ones = np.ones(shape, np.float16)
         return Native("affine", 2, group, words, ones, -ones, multiplier=np.asarray(cls.step(t), np.float32))
 

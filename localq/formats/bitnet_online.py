@@ -33,6 +33,7 @@ class BitNetOnline(
     scale_parts=("weight",),
     zero_scales=True,
     same_size=True,
+    mixed_rows=True,
 ):
     @classmethod
     def layout(cls, shape: tuple[int, ...]) -> dict[str, Part]:

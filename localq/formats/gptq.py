@@ -205,7 +205,7 @@ class GPTQ(
             order = None
         bits = affine_bits(int(cls.bits))
         if order is None and bits == cls.bits and not _is_planar(cls):
-            words = np.ascontiguousarray(t.parts["qweight"].T).view(np.uint32)  # MLX's very bitstream
+            words = t.parts["qweight"].T.view(np.uint32)  # MLX's very bitstream, seen from the side
         else:
             codes = cls.codes(t)
             if order is not None:

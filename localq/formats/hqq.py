@@ -161,13 +161,7 @@ class HQQ(
     @classmethod
     def codes(cls, t: PackedTensor) -> NDArray[np.uint8]:
         """Codes of the packed matrix, `cut(shape)`."""
-        rows, columns = cls.cut(t.shape)
-        words, wide = _words(t), _PACKED[cls.packing][0]
-        blocks = _PACKED[cls.packing][1]
-        out = np.empty((blocks, *words.shape), np.uint8)
-        for i in range(blocks):
-            np.copyto(out[i], words >> (wide * (blocks - 1 - i)) & ((1 << wide) - 1), casting="unsafe")
-        return out.reshape(-1, columns)[:rows]
+        return cls.run_of_codes(t, 0, cls.cut(t.shape)[0])
 
     @classmethod
     def dequantize(cls, t: PackedTensor) -> NDArray[np.float32]:
@@ -206,6 +200,19 @@ class HQQ(
         return found
 
     @classmethod
+    def run_of_codes(cls, t: PackedTensor, first: int, last: int) -> NDArray[np.uint8]:
+        """Rows `first` to `last` of `codes`: of each field of the words those that lie in it."""
+        wide, blocks = _PACKED[cls.packing]
+        words = _words(t)
+        out = np.empty((last - first, words.shape[1]), np.uint8)
+        for i in range(blocks):
+            start, stop = (min(max(at, i * len(words)), (i + 1) * len(words)) for at in (first, last))
+            some = words[start - i * len(words) : stop - i * len(words)]
+            fields = some >> (wide * (blocks - 1 - i)) & ((1 << wide) - 1)
+            np.copyto(out[start - first : stop - first], fields, casting="unsafe")
+        return out
+
+    @classmethod
     def packed(cls, codes: Array, scale: Array, zero: Array, shape: tuple[int, ...]) -> PackedTensor:
         """A tensor of these codes `[out * in / group, group]`: packed alike, or in bytes where they cannot be."""
         wide, blocks = _PACKED[cls.packing]
@@ -236,11 +243,15 @@ class HQQ(
     @classmethod
     def to_native(cls, t: PackedTensor) -> Native | None:
         """Affine with bias = -scale * zero, which rounds where zero is no short number."""
-        if len(t.shape) != 2 or not cls.has_native(t):
-            return None
+        return cls.native_rows(t, slice(0, t.shape[-2])) if len(t.shape) == 2 and cls.has_native(t) else None
+
+    @classmethod
+    def native_rows(cls, t: PackedTensor, rows: slice) -> Native | None:
         bits, groups = affine_bits(int(cls.bits)), t.shape[1] // cls.group_size
-        scales, zeros = (np.ascontiguousarray(t.parts[n].reshape(-1, groups), np.float32) for n in ("scale", "zero"))
-        return affine(pack(cls.codes(t).reshape(t.shape), bits), bits, cls.group_size, scales, zeros)
+        named = (t.parts[n].reshape(-1, groups)[rows] for n in ("scale", "zero"))
+        scales, zeros = (np.ascontiguousarray(a, np.float32) for a in named)
+        codes = cls.run_of_codes(t, rows.start * groups, rows.stop * groups)
+        return affine(pack(codes.reshape(-1, t.shape[1]), bits), bits, cls.group_size, scales, zeros)
 
     @classmethod
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:

@@ -145,12 +145,17 @@ class QuantoGroups(
     @classmethod
     def to_native(cls, t: PackedTensor) -> Native | None:
         """Affine with bias = -_shift; exact unless float32 scales times codes are rounded."""
-        rows, width = t.shape
+        return cls.native_rows(t, slice(0, t.shape[0]))
+
+    @classmethod
+    def native_rows(cls, t: PackedTensor, rows: slice) -> Native | None:
+        out, width = t.shape
         size, bits = affine_group(cls.group_size, width), int(cls.bits)
         if not size:
             return None
-        scale, shift = (t.parts[f"weight.{n}"].reshape(rows, -1) for n in ("_scale", "_shift"))
-        words = pack(cls.codes(t, np.arange(scale.size)).reshape(rows, width), bits)
+        scale, shift = (t.parts[f"weight.{n}"].reshape(out, -1)[rows] for n in ("_scale", "_shift"))
+        first = rows.start * scale.shape[1]
+        words = pack(cls.codes(t, np.arange(first, first + scale.size)).reshape(-1, width), bits)
         scales = scale.astype(np.float32)
         if shift.dtype.kind in "iu":
             return affine(words, bits, cls.group_size, scales, shift.astype(np.float32))

@@ -8,7 +8,7 @@ the place is made in numpy and copied once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from localq.formats.base import EXACTNESS, Exactness, Native, PackedTensor
 from localq.formats.integers import narrowest
-from localq.kernels.residency import release
+from localq.kernels.residency import release_all
 
 Array = NDArray[Any]
 _NONE = np.empty(0, np.uint8)
@@ -26,14 +26,23 @@ BLOCK = 1 << 21  # weights repacked at a time: 16 MB of temporaries at most
 
 
 class Place:
-    """An array of MLX's of a shape, to be filled from numpy: `view` is what to write to, `array()` the result."""
+    """An array of MLX's of a shape, to be filled from numpy: `view` is what to write to, `array()` the result.
 
-    def __init__(self, shape: tuple[int, ...], dtype: mx.Dtype) -> None:
+    `filled` is a whole array of that shape, to be copied at once.
+    """
+
+    _made: mx.array | None
+    view: Array
+
+    def __init__(self, shape: tuple[int, ...], dtype: mx.Dtype, filled: Array | None = None) -> None:
         self._dtype = dtype
+        if filled is not None:
+            self._made, self.view = mx.array(filled), filled
+            return
         stored = mx.uint16 if dtype == mx.bfloat16 else dtype  # numpy has no bfloat16 of MLX's
         if mx.cuda.is_available():
-            self._made: mx.array | None = None
-            self.view: Array = np.empty(shape, np.asarray(mx.zeros(0, stored)).dtype)
+            self._made = None
+            self.view = np.empty(shape, np.asarray(mx.zeros(0, stored)).dtype)
             return
         self._made = mx.zeros(shape, stored)
         mx.eval(self._made)
@@ -70,23 +79,27 @@ def fill(tensors: Sequence[PackedTensor], stack: bool) -> Filled | None:
     place: Place | None = None
     found: list[_Small] = []
     first: Native | None = None
+    once = False
     for number, t in enumerate(tensors):
-        small = _Small(t.shape)
-        for rows, block in row_blocks(t):
-            native = block.format.to_native(block)
-            if native is None or (first is not None and _kind(native) != _kind(first)):
+        small = _Small()
+        for rows in row_blocks(t):
+            native = t.format.to_native(t) if rows is None else t.format.native_rows(t, rows)
+            if native is None or (first is not None and not _alike(native, first)):
                 return None
             if stack and (native.input_order is not None or native.input_scale is not None):
                 return None
             if place is None:
                 first = replace(native, weight=_NONE, scales=_NONE, biases=None if native.biases is None else _NONE)
                 lead = (len(tensors),) if stack else ()
-                place = Place((*lead, *t.shape[:-1], native.weight.shape[-1]), mx.uint32)
-            (place.view[number] if stack else place.view)[..., rows, :] = native.weight
-            small.add(native, block.shape[-2])
-            _give_back(block, t)
+                once = rows is None and not stack and native.weight.flags.c_contiguous
+                shape = (*lead, *t.shape[:-1], native.weight.shape[-1])
+                place = Place(shape, mx.uint32, native.weight if once else None)
+            if not once:
+                whole = place.view[number] if stack else place.view
+                (whole if rows is None else whole[rows])[...] = native.weight
+            small.add(native, t.shape[-2] if rows is None else rows.stop - rows.start)
         found.append(small)
-        _give_back(t, t)
+        release_all(t)
     assert place is not None and first is not None, "no tensors"
     scales, biases = _floats([s.scales for s in found], [s.biases for s in found], stack)
     worst = max((s.exactness for s in found), key=EXACTNESS.index)
@@ -101,36 +114,33 @@ def fill_floats(
     lead = (len(tensors),) if stack else ()
     place = Place((*lead, *tensors[0].shape), dtype)
     for number, t in enumerate(tensors):
-        for rows, block in row_blocks(t):
-            values = cast(block.parts["weight"]).astype(dtype)
-            stored = values.view(mx.uint16) if dtype == mx.bfloat16 else values
-            (place.view[number] if stack else place.view)[..., rows, :] = np.asarray(stored)
-            _give_back(block, t)
-        _give_back(t, t)
+        whole = place.view[number] if stack else place.view
+        step = max(1, BLOCK // (t.size // t.shape[0]))
+        for start in range(0, t.shape[0], step):
+            values = cast(t.parts["weight"][start : start + step]).astype(dtype)
+            whole[start : start + step] = np.asarray(values.view(mx.uint16) if dtype == mx.bfloat16 else values)
+        release_all(t)
     return place.array()
 
 
-def row_blocks(t: PackedTensor) -> Iterator[tuple[slice, PackedTensor]]:
-    """A matrix in blocks of rows that are still packed; whole where it is small, or its rows cannot be cut so."""
-    whole = slice(None)
+def row_blocks(t: PackedTensor) -> list[slice | None]:
+    """The rows to repack at a time; None for the whole matrix: it is small, cannot be cut, or needs no repacking."""
     if len(t.shape) != 2 or t.size <= BLOCK or t.format.mixed_rows:
-        yield whole, t
-        return
+        return [None]
     multiple, length = t.format.row_multiple, t.shape[0]
     step = max(1, BLOCK // (t.shape[1] * multiple)) * multiple
-    if length <= step or t.rows(slice(0, step)).format is not t.format:
-        yield whole, t
-        return
-    for start in range(0, length, step):
-        rows = slice(start, min(start + step, length))
-        yield rows, t.rows(rows)
+    if length <= step:
+        return [None]
+    few = t.format.native_rows(t, slice(0, multiple))
+    if few is not None and any(np.may_share_memory(few.weight, part) for part in t.parts.values()):
+        return [None]
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
 
 
 @dataclass
 class _Small:
     """The small arrays of one tensor's blocks."""
 
-    shape: tuple[int, ...]
     scales: list[Array] = field(default_factory=list)
     biases: list[Array] = field(default_factory=list)
     multipliers: list[tuple[Array | None, int]] = field(default_factory=list)  # and of how many rows
@@ -155,9 +165,14 @@ class _Small:
         return np.concatenate([np.broadcast_to(m, rows) for m, (_, rows) in zip(given, self.multipliers, strict=True)])
 
 
-def _kind(native: Native) -> tuple[Any, ...]:
-    turns = (r if isinstance(r, int) else id(r) for r in (native.input_rotation, native.output_rotation))
-    return (native.mode, native.bits, native.group_size, native.biases is None, *turns)
+def _alike(one: Native, other: Native) -> bool:
+    """Whether two blocks may stand in one array: mode, widths and what is done to activations are the same."""
+
+    def kind(native: Native) -> tuple[Any, ...]:
+        return native.mode, native.bits, native.group_size, native.biases is None
+
+    turns = ((getattr(one, n), getattr(other, n)) for n in ("input_rotation", "output_rotation"))
+    return kind(one) == kind(other) and all(a is b or np.array_equal(a, b) for a, b in turns)
 
 
 def _floats(scales: list[list[Array]], biases: list[list[Array]], stack: bool) -> tuple[Array, Array | None]:
@@ -194,10 +209,3 @@ def _multiplier(each: list[Array | None], stack: bool) -> Array | None:
         return None
     shape = max((m.shape for m in given), key=len)
     return np.stack([np.broadcast_to(np.float32(1.0) if m is None else m, shape) for m in each])
-
-
-def _give_back(block: PackedTensor, t: PackedTensor) -> None:
-    """Pages of a block's parts that lie in one run; of the whole tensor's all."""
-    for part in block.parts.values():
-        if block is t or part.flags.c_contiguous:
-            release(part)

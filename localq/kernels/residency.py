@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Linux maps what it has of 64 KB around a page that is asked for: an array of 8 KB leaves as much of its neighbours.
-WINDOW = max(1 << 16, mmap.PAGESIZE)
+from localq.formats.base import PackedTensor
+
+# Linux maps what it has of 64 KB around a page that is asked for, or a huge page: an array of 8 KB leaves that much.
+WINDOW = max(1 << 21, mmap.PAGESIZE)
 
 
 def release(part: NDArray[Any]) -> bool:
@@ -31,6 +33,12 @@ def release(part: NDArray[Any]) -> bool:
     last = min(-(-(end + part.itemsize) // WINDOW) * WINDOW, len(owner))
     owner.madvise(mmap.MADV_DONTNEED, first, last - first)
     return True
+
+
+def release_all(t: PackedTensor) -> None:
+    """The same of all parts of a tensor."""
+    for part in t.parts.values():
+        release(part)
 
 
 def mapping(part: NDArray[Any]) -> tuple[mmap.mmap | None, int]:

@@ -25,6 +25,7 @@ from localq.checkpoints.base import Checkpoint
 from localq.errors import CheckpointError, LocalqError, UnsupportedError
 from localq.formats import find
 from localq.kernels import registry
+from localq.kernels.residency import release_all
 from localq.models.architecture import build, check_config, decoded_first, left_out, read_directly
 from localq.models.linear import PackedEmbedding, PackedLinear, PackedMultiLinear, PackedSwitchLinear
 from localq.models.provenance import Ledger, Traced
@@ -136,7 +137,10 @@ class _Load:
         spec = checkpoint.specs[name]
         form = find(spec.format)
         if form is None or len(spec.shape) < 2 or decoded_first(self.model_type, name, form.family):
-            return mx.array(checkpoint[name].dequantize())
+            t = checkpoint[name]
+            shown = mx.array(t.dequantize())
+            release_all(t)
+            return shown
         return self.ledger.enter(name, spec.shape, form.family, partial(checkpoint.__getitem__, name))
 
     def _read_back(self, path: str, value: mx.array) -> Traced | mx.array:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from localq.errors import UnsupportedError
 from localq.formats.base import PackedTensor
-from localq.kernels.residency import release
+from localq.kernels.residency import release_all
 
 Rows = NDArray[np.int32]
 
@@ -142,8 +142,7 @@ class Ledger:
     def _fetch(self, entry: Entry) -> PackedTensor:
         if self._fetched is None or self._fetched[0] is not entry:
             t = _flat_stack(entry.fetch())
-            for part in t.parts.values():  # all scales were looked at
-                release(part)
+            release_all(t)  # every scale was looked at
             self._fetched = entry, t
         return self._fetched[1]
 

@@ -17,7 +17,9 @@ from tests.factories.files import save_weights
 
 SIZE, TOKENS = Size(layers=8, vocabulary=8192), 48
 LARGEST = SIZE.feed_forward * SIZE.hidden  # weights of the largest packed matrix
-WORKING_SET = 8 * LARGEST  # bytes: codes, their transpose, packed words, and what the allocators keep
+BLOCK = 1 << 21  # weights that are repacked at a time
+# Bytes: the matrix as it lies in the file; of one block codes, their order, packed words and float32 scales.
+WORKING_SET = LARGEST // 2 + 8 * min(LARGEST, BLOCK)
 NAMES = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
