@@ -18,7 +18,6 @@ _METHODS = {
     "flute": "FLUTE stores weights in an order of CUDA tiles tuned for one GPU, which only its own kernel undoes",
     "sinq": "SINQ divides the inputs by a second scale, in an order of arrays that has changed between its versions",
     "qqq": "QQQ stores weights in the order of its CUDA kernel's tiles",
-    "paroquant": "ParoQuant rotates pairs of inputs by stored angles before every product, which localq does not",
     "gguf": "ggml's blocks in safetensors are gptqmodel's alone; localq reads them from GGUF files",
     "qtip": "localq has no reader of QTIP's trellis codes, which are kept in tiles for its CUDA kernels",
     "fp_quant": "FP-Quant rotates activations in its own Triton kernel",

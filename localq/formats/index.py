@@ -59,6 +59,7 @@ FILES: dict[str, tuple[str, str]] = {
     "nvfp4": ("weight", "global_scale scales"),
     "nvfp4_modelopt": ("weight", "pre_quant_scale weight_scale weight_scale_2"),
     "nvfp4_packed": ("weight_packed", "weight_global_scale weight_scale"),
+    "paroquant": ("qweight", "channel_scales pairs qzeros scales theta"),
     "quanto": ("weight._data", "weight._scale"),
     "quanto_groups": ("weight._data._data", "weight._scale weight._shift"),
     "quark_int": (

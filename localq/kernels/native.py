@@ -147,14 +147,17 @@ def _prepared(tensors: Sequence[PackedTensor], dtype: mx.Dtype, stack: bool) -> 
 def turn(x: mx.array, rotation: mx.array | int | None, back: bool = False) -> mx.array:
     """Every h values of the last axis times a rotation `[h, h]`, or its transpose; in float32, returned as x is.
 
-    h alone is Sylvester's Hadamard matrix / sqrt(h), its own transpose.
+    h alone is Sylvester's Hadamard matrix / sqrt(h), its own transpose; of `[blocks, h, h]` each block has its own.
     """
     if rotation is None:
         return x
-    size = rotation if isinstance(rotation, int) else rotation.shape[0]
+    size = rotation if isinstance(rotation, int) else rotation.shape[-1]
     blocks = x.astype(mx.float32).reshape(*x.shape[:-1], -1, size)
     if isinstance(rotation, int):
         y = mx.hadamard_transform(blocks)  # scaled by 1 / sqrt(h)
+    elif rotation.ndim == 3:
+        each = blocks.reshape(-1, *blocks.shape[-2:]).swapaxes(0, 1)
+        y = (each @ (rotation.swapaxes(-1, -2) if back else rotation)).swapaxes(0, 1)
     else:
         y = blocks @ (rotation.T if back else rotation)
     return y.reshape(x.shape).astype(x.dtype)

@@ -26,7 +26,6 @@ REFUSED: dict[str, tuple[dict[str, Any] | None, dict[str, np.ndarray], str]] = {
     "bitblas": ({"quant_method": "gptq", "checkpoint_format": "bitblas"}, {"qweight": INT, "scales": HALF}, "bitblas"),
     "qqq": ({"quant_method": "qqq", "bits": 4}, {"B": INT, "s_channel": HALF, "s_group": HALF}, "QQQ"),
     "gptqmodel's qqq": ({"quant_method": "gptq", "checkpoint_format": "qqq"}, {"B": INT, "s_channel": HALF}, "qqq"),
-    "paroquant": ({"quant_method": "paroquant"}, {"qweight": INT, "scales": HALF, "theta": HALF}, "ParoQuant"),
     "ggml's blocks": ({"quant_method": "gguf", "bits": "q4_k_m"}, {"qweight": INT.astype(np.uint8)}, "GGUF"),
     "fp_quant": ({"quant_method": "fp_quant"}, {"qweight": INT.astype(np.uint8)}, "FP-Quant"),
     "sinq": ({"quant_method": "sinq"}, {"W_q": INT.astype(np.uint8)}, "SINQ"),
