@@ -22,7 +22,8 @@ FLOATS = {"f32", "f16", "bf16"}
 PLAIN = FLOATS | {"i8", "i16", "i32", "i64", "f64"}  # ggml types of one number a block
 SHAPE = (4, 1024)
 CORE = {name for name, fmt in FORMATS.items() if fmt.family in ("float", "ggml", "mlx")}
-TABLES = {"aqlm", "vptq", "exl3", "quip", "spqr", "paroquant"}  # their tables and vectors are a larger part of a small matrix
+# their tables and vectors are a larger part of a small matrix
+TABLES = {"aqlm", "vptq", "exl3", "quip", "spqr", "paroquant"}
 EXAMPLES = {fmt.name: fmt for family in FORMATS.values() for fmt in family.examples()}
 
 
