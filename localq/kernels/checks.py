@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from localq.kernels.drawn import random_tensor as random_tensor
 
 OUT, IN, EXPERTS = 128, 512, 3
 TOKENS = (1, 5, 40)  # one vector, a few, a prefill: a kernel each
+DECODED = 1e-6  # error of weights written out in float32: a fused sum, the rotation of some formats
 Run = tuple[Callable[[], mx.array], NDArray[np.float64]]  # what is computed, and what it should give
 
 
@@ -107,9 +108,22 @@ def check_decoding(fmt: type[Format], dtype: mx.Dtype) -> Iterator[KernelCheck]:
 
 
 def check_stored(formats: Iterable[type[Format]] | None = None) -> Iterator[KernelCheck]:
-    """The reference against the stored cases: on any machine, whatever computes there."""
-    for name, right in golden.check(formats):
+    """The stored cases: of the reference on any machine, on a GPU also of our kernels that write weights out."""
+    asked = None if formats is None else list(formats)
+    for name, right in golden.check(asked):
         yield KernelCheck("golden", name, "reference", "numpy", 0.0 if right else float("inf"), 0.0)
+    for peer in golden.asked(asked) if registry.device() != "cpu" else ():
+        t = peer.tensor
+        if own.serves("matmul", t.format) and own.holds(t):
+            yield _check_peer(peer)
+
+
+def _check_peer(peer: golden.Peer) -> KernelCheck:
+    """Our kernel's weights against those of the method's package, as the reference has them."""
+    t = peer.tensor
+    runs: list[Run] = [(lambda: _held(t, mx.float32).dense(mx.float32), t.dequantize().astype(np.float64))]
+    found = _check(("golden", t.format.name, own.NAME), runs, mx.float32, "")
+    return replace(found, limit=DECODED)
 
 
 def _held(t: PackedTensor, dtype: mx.Dtype) -> own.OwnWeight:

@@ -102,6 +102,28 @@ def test_stored_cases_are_what_others_decode() -> None:
     assert all(check.ok for check in check_stored())
 
 
+def test_other_packages_cover_every_format_with_a_kernel() -> None:
+    """By family; TQ is localq's own."""
+    asked = {fmt for fmt in FORMATS.values() if fmt.kernel and fmt.family != "ggml"}
+    covered = {fmt for fmt in asked if any(issubclass(p.tensor.format, fmt) for p in golden.peers())}
+    assert {fmt.name for fmt in asked - covered} <= {"tq2", "tq3", "tq4"}
+    assert len({p.package for p in golden.peers()}) > 10
+
+
+def test_kernels_decode_what_other_packages_wrote(mac: Callable[..., None]) -> None:
+    mac()
+    found = [check for check in check_stored() if check.implementation == "own"]
+    assert len(found) == len(golden.peers()) and all(check.ok for check in found), [c for c in found if not c.ok]
+
+
+def test_a_package_that_decodes_otherwise_is_seen() -> None:
+    for peer in (golden.peers()[0], golden.peers()[-1]):
+        weights = peer.tensor.dequantize()
+        assert peer.right(weights)
+        weights[1, 5] *= 1.001
+        assert not peer.right(weights)
+
+
 def test_a_reference_that_miscomputes_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     (right,) = check_stored([Q6_K])
     monkeypatch.setattr(golden, "hashed", lambda weights: "0" * 16)
