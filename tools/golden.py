@@ -18,11 +18,20 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from localq.checkpoints import open_checkpoint  # noqa: E402
 from localq.formats.base import PackedTensor  # noqa: E402
 from localq.kernels import golden  # noqa: E402
 from tests.metal.blocks import oracle  # noqa: E402
-from tests.packed import test_bytes, test_compressed_tensors, test_exl3, test_fp8, test_modelopt  # noqa: E402
-from tests.packed.fixtures import Variant, read, variants  # noqa: E402
+from tests.packed import (  # noqa: E402
+    test_bytes,
+    test_compressed_tensors,
+    test_exl3,
+    test_fp8,
+    test_gptqmodel_fp8,
+    test_modelopt,
+    test_quark,
+)
+from tests.packed.fixtures import NAME, Variant, read, variants  # noqa: E402
 
 DRAWN = 16384  # codes from here on are those of the generators' rule
 CASES = (  # package, fixture file, variants: one of every way a tensor is laid out for a kernel
@@ -41,6 +50,10 @@ CASES = (  # package, fixture file, variants: one of every way a tensor is laid 
     ("nvidia-modelopt", "modelopt", ("int4_awq",)),
     ("quip-sharp", "quip", ("2_plain", "4_override")),
     ("flute", "higgs", ("4_pairs_bf16",)),
+    ("spqr_quant", "spqr", ("csr", "ptcsr")),
+    ("compressed-tensors", "ct_sparse", ("24_bf16", "24_int8")),
+    ("gptqmodel", "gptqmodel_fp8", ("row", "block")),
+    ("amd-quark", "quark", ("mxfp6_e2m3", "mxfp6_e3m2")),
     ("exllamav3", "exl3", ("1", "1.5mul1")),
 )
 
@@ -81,6 +94,11 @@ def loaded(file: str, name: str, variant: Variant) -> PackedTensor:
             return _kept(test_bytes.load(where, variant))
         if file == "modelopt":
             return _kept(test_modelopt.load(where, test_modelopt.parts_of(name), variant.config["quantization_config"]))
+        if file == "quark":
+            return _kept(test_quark.load(where, test_quark.parts_of(name), test_quark.config_of(name)))
+        if file == "gptqmodel_fp8":
+            with open_checkpoint(test_gptqmodel_fp8.write(where, name, {})) as checkpoint:
+                return _kept(checkpoint[f"{NAME}.weight"])
         if file == "fp8":
             drawn = golden.array("float8_e4m3fn", list(variant.shape), "drawn")
             return _kept(test_fp8.load(where, {**variant.parts, "weight": drawn}, variant.config))

@@ -41,6 +41,7 @@ class CTSparse(
     mains=("compressed",),
     suffixes=("compressed", "bitmask", "shape", "row_offsets", "weight_scale"),
     scale_parts=("weight_scale",),
+    kernel="sparse",
 ):
     regular: ClassVar[bool] = True  # two of every four
     kind: ClassVar[str] = "bf16"

@@ -38,6 +38,7 @@ class FP8Inverse(
     containers=("safetensors",),
     suffixes=("weight", _SCALE),
     scale_parts=(_SCALE,),
+    kernel="fp8",
 ):
     code: ClassVar[str] = "e4m3"
     block: ClassVar[tuple[int, int]] = (0, 0)  # (0, 0): a scale for the tensor; (1, 0): for every row

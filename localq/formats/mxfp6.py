@@ -41,6 +41,7 @@ class MXFP6(
     suffixes=("weight", "weight_scale"),
     scale_parts=("weight_scale",),
     zero_scales=True,
+    kernel="mxfp6",
 ):
     code: ClassVar[str] = "e3m2"
 

@@ -44,6 +44,7 @@ class SpQR(
     suffixes=_NAMES,
     scale_parts=("dense_weights", "col_vals"),
     zero_scales=True,
+    kernel="spqr",
     row_multiple=_TILE,
 ):
     @classmethod
@@ -96,12 +97,12 @@ class SpQR(
 
     @classmethod
     def scales(cls, t: PackedTensor) -> dict[str, Array]:
-        return {"dense_weights": _second_order(_tiles(t)), "col_vals": _outliers(t.parts["col_vals"])[1]}
+        return {"dense_weights": second_order(tiles_of(t)), "col_vals": _outliers(t.parts["col_vals"])[1]}
 
     @classmethod
     def check_scales(cls, t: PackedTensor) -> None:
         super().check_scales(t)
-        order, ends, width = _order(t), t.parts["row_offsets"], t.shape[1]
+        order, ends, width = order_of(t), t.parts["row_offsets"], t.shape[1]
         total = len(t.parts["col_vals"])
         if not np.array_equal(np.sort(order), np.arange(width)):
             raise CheckpointError(f"in_perm of an spqr tensor of shape {t.shape} is no order of its {width} inputs.")
@@ -117,15 +118,15 @@ class SpQR(
         columns = _outliers(t.parts["col_vals"])[0]
         if total and columns.max() >= width:
             raise CheckpointError(f"An outlier of an spqr tensor of shape {t.shape} is in column {columns.max()}.")
-        if (_tiles(t) >> np.uint64(62)).any():
+        if (tiles_of(t) >> np.uint64(62)).any():
             raise CheckpointError(f"Bits 62 and 63 of dense_weights of an spqr tensor of shape {t.shape} are not zero.")
 
     @classmethod
     def decode_rows(cls, t: PackedTensor, at: NDArray[np.int64]) -> Floats:
         chosen, place = np.unique(at // _TILE, return_inverse=True)
-        words = _tiles(t)[chosen]  # [tile rows, tile columns, 16]
+        words = tiles_of(t)[chosen]  # [tile rows, tile columns, 16]
         fields = (words[..., None] >> np.arange(0, 54, 3, dtype=np.uint64) & np.uint64(7)).astype(np.float32)
-        a, b, c, d = (x[..., None] for x in np.moveaxis(_second_order(words).astype(np.float32), -1, 0))
+        a, b, c, d = (x[..., None] for x in np.moveaxis(second_order(words).astype(np.float32), -1, 0))
         with np.errstate(all="ignore"):  # overflow is infinite in the original, too
             scale = _half(a * _half(fields[..., 0] - c))[..., None]
             zero = _half(b * _half(fields[..., 1] - d))[..., None]
@@ -133,7 +134,7 @@ class SpQR(
         rows = dense.reshape(len(chosen), _TILE, -1)[..., : t.shape[1]][place, at % _TILE]
         cls._add_outliers(t, at, rows)
         out = np.empty_like(rows)
-        out[:, _order(t)] = _half(rows)
+        out[:, order_of(t)] = _half(rows)
         return out
 
     @classmethod
@@ -170,18 +171,20 @@ def _half(x: Floats) -> Floats:
     return x.astype(np.float16).astype(np.float32)
 
 
-def _tiles(t: PackedTensor) -> NDArray[np.uint64]:
+def tiles_of(t: PackedTensor) -> NDArray[np.uint64]:
+    """The stored words `[tile rows, tile columns, 16]`."""
     return t.parts["dense_weights"].view(np.uint64).reshape(-1, -(-t.shape[1] // _TILE), _TILE)
 
 
-def _second_order(words: NDArray[np.uint64]) -> NDArray[np.float16]:
+def second_order(words: NDArray[np.uint64]) -> NDArray[np.float16]:
     """a, b, c and d of every tile `[..., 4]`."""
     part = (words >> np.uint64(54)).astype(np.uint8)
     found: NDArray[np.float16] = np.ascontiguousarray(part[..., 0::2] | part[..., 1::2]).view(np.float16)
     return found
 
 
-def _order(t: PackedTensor) -> NDArray[np.uint16]:
+def order_of(t: PackedTensor) -> NDArray[np.uint16]:
+    """The input that every stored column multiplies."""
     return np.ascontiguousarray(t.parts["in_perm"]).view(np.uint16)
 
 
@@ -194,3 +197,14 @@ def _outliers(stored: Array) -> tuple[NDArray[np.uint16], NDArray[np.float16]]:
 def _run(ends: NDArray[np.int64], row: int) -> slice:
     """The outliers of a row among those of its tile row."""
     return slice(int(ends[row // _TILE]) + row % _TILE, int(ends[row // _TILE + 1]), _TILE)
+
+
+def outliers_of(t: PackedTensor) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.float16]]:
+    """Row, stored column and value of every outlier."""
+    columns, values = _outliers(t.parts["col_vals"])
+    ends = t.parts["row_offsets"].astype(np.int64)
+    counts, number = np.diff(ends), np.arange(len(columns))
+    lines = np.repeat(np.arange(len(counts)), counts)
+    if len(ends) == t.shape[0] + 1:
+        return lines, columns, values
+    return lines * _TILE + (number - ends[lines]) % _TILE, columns, values

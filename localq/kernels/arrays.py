@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from localq.formats import grids
 from localq.formats.base import GGMLFormat, PackedTensor
-from localq.kernels import codebooks, layouts
+from localq.kernels import codebooks, layouts, sparse
 from localq.kernels.inputs import Inputs
 from localq.kernels.residency import mapping
 from localq_metal import source
@@ -45,7 +45,7 @@ TABLES: dict[str, Mapping[str, Callable[[], Array]]] = {  # stem -> member -> th
 LAYOUTS: dict[str, Callable[[PackedTensor], Inputs | None]] = {  # stem -> arrays, None where the struct has no place
     "nvfp4_ggml": _scale_of_rows,
     **{"integers": layouts.integers, "fp8": layouts.fp8, "bnb_4bit": layouts.bnb_4bit, "tq": codebooks.tq},
-    **{"higgs": codebooks.higgs},
+    **{"higgs": codebooks.higgs, "mxfp6": layouts.mxfp6, "sparse": sparse.sparse, "spqr": sparse.spqr},
     **{"aqlm": codebooks.aqlm, "vptq": codebooks.vptq, "exl3": codebooks.exl3, "quip": codebooks.quip},
 }
 

@@ -20,6 +20,7 @@ from localq.formats.bnb_4bit import BNB4Bit, read_state, stored_bytes
 from localq.formats.ct_int8 import CTInt8
 from localq.formats.ct_packed import CTPacked
 from localq.formats.fp8 import FP8
+from localq.formats.fp8_inverse import FP8Inverse
 from localq.formats.gptq import GPTQ
 from localq.formats.hqq import HQQ
 from localq.formats.modelopt_int4 import ModelOptInt4
@@ -27,7 +28,10 @@ from localq.kernels.inputs import Inputs, Rotation
 
 Array = NDArray[Any]
 Codes = NDArray[np.uint8]
-_NAMES = {"float16": "half", "bfloat16": "bfloat16_t", "float32": "float", "uint8": "uint8_t", "uint16": "ushort"}
+_NAMES = {
+    **{"float16": "half", "bfloat16": "bfloat16_t", "float32": "float"},
+    **{"uint8": "uint8_t", "uint16": "ushort", "int8": "int8_t"},
+}
 _ALL = 1 << 30  # rows or columns that share a scale: all
 
 
@@ -168,9 +172,12 @@ _INTEGERS: dict[type, Callable[[Any, PackedTensor], Inputs | None]] = {
 
 
 def fp8(t: PackedTensor) -> Inputs | None:
-    """8-bit floats of compressed-tensors, DeepSeek, ModelOpt, Quanto and torchao."""
+    """8-bit floats of compressed-tensors, DeepSeek, ModelOpt, Quanto, torchao and gptqmodel, whose scales divide."""
     form: Any = t.format
-    if issubclass(form, FP8):
+    if issubclass(form, FP8Inverse):
+        codes, scales = t.parts["weight"], t.parts["weight_scale_inv"]
+        rows, columns = (form.block[0] or _ALL, form.block[1] or _ALL)
+    elif issubclass(form, FP8):
         codes, scales, block = t.parts["weight"], t.parts[form.part], int(form.group_size)
         rows, columns = {
             **{"tensor": (_ALL, _ALL), "channel": (1, _ALL), "halves": (max(t.shape[-2] // 2, 1), _ALL)},
@@ -187,7 +194,8 @@ def fp8(t: PackedTensor) -> Inputs | None:
         scales = scales.view(ml_dtypes.float8_e8m0fnu).astype(np.float32)
     e5m2 = int(codes.dtype == ml_dtypes.float8_e5m2)
     packed = np.ascontiguousarray(codes).view(np.uint8).reshape(-1).view(np.uint32)
-    constants: dict[str, int | str] = {"E5M2": e5m2, "ROWS": rows, "COLUMNS": columns, "S": kind(scales)}
+    constants: dict[str, int | str] = {"E5M2": e5m2, "ROWS": rows, "COLUMNS": columns}
+    constants |= {"INVERSE": int(issubclass(form, FP8Inverse)), "S": kind(scales)}
     return Inputs("fp8", {"w": packed, "scales": scales}, constants)
 
 
@@ -208,3 +216,11 @@ def bnb_4bit(t: PackedTensor) -> Inputs | None:
         "offset": np.array([state["nested_offset"]], np.float32),
     }
     return Inputs("bnb_4bit_double", arrays, {"GROUP": form.group_size})
+
+
+def mxfp6(t: PackedTensor) -> Inputs | None:
+    """The stored arrays as they are."""
+    form: Any = t.format
+    packed = np.ascontiguousarray(t.parts["weight"]).reshape(-1).view(np.uint32)
+    exponent = {"e3m2": 3, "e2m3": 2}[form.code]
+    return Inputs("mxfp6", {"w": packed, "scales": t.parts["weight_scale"]}, {"EXPONENT": exponent})

@@ -29,7 +29,7 @@ from localq_metal.qmv import qmv
 from tests.metal.harness import CHECKED, FAST, FLUSH, FMA, Harness, KernelError, Mode
 
 FAMILIES = [f for f in FORMATS.values() if f.kernel and f.family != "ggml"]
-NAMES = (  # one of every struct, and of every way into it
+NAMES: tuple[str, ...] = (  # one of every struct, and of every way into it
     *("gptq_4bit_g128", "gptq_v2_3bit_g64", "gptq_p_5bit_g128", "gptq_v2_7bit_g16_asym", "gptq_8bit_row"),
     *("awq_4bit_g32_asym", "ct_int4_g32_asym", "ct_int6_g16", "ct_bytes_g128", "torchao_int8_g32", "modelopt_int4_g16"),
     *("hqq_3bit_g64", "hqq_1bit_g16", "hqq_4bit_g64_axis0", "hqq_3bit_g64_axis0"),
@@ -71,10 +71,13 @@ STACKED: tuple[str, ...] = (
     "exl3_3bit_mcg",
     "quip_3bit",
 )
-STACKED += ("vptq_v6k256r16_t2_o32x3x64_perm",)
+STACKED += ("vptq_v6k256r16_t2_o32x3x64_perm", "spqr", "ct_sparse_any_f16", "ct_sparse_24_fp8")
+ONE_EACH += ("spqr", "ct_sparse_any_f16", "mxfp6_e2m3", "fp8_inverse_e4m3_block4x32")
 ROTATED = ("tq", "exl3", "quip", "higgs")
+NAMES += ("fp8_inverse_e4m3_block4x32", "fp8_inverse_e5m2_tensor", "mxfp6_e3m2", "mxfp6_e2m3", "spqr")
+NAMES += ("ct_sparse_24_bf16", "ct_sparse_24_fp8", "ct_sparse_24_int8", "ct_sparse_any_f16")
 NAMES += ("vptq_v3k128r16_t1_o0x0x0",)  # 11 bits a code: some end a bit into the next word
-ROWS = {"exl3": 128, "quip": 128, "higgs": 512, "vptq": 37}  # 37: the last vector of rows has one
+ROWS = {"exl3": 128, "quip": 128, "higgs": 512, "vptq": 37, "spqr": 48}  # 37: the last vector of rows has one
 BIG = 1e30
 
 

@@ -12,7 +12,24 @@ from tests.metal.harness import MLX_INCLUDE
 TEXTS = {f"{name}.metal": source.body(name) for name in source.PARAMETERS}
 TEXTS |= {f"{stem}.h": source.decoder(stem) for stem in source.stems()}
 CALL = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
-OURS = {"decode16", "point", "level", "norm", "half_of_scale", "outlier", "indexed", "dot", "code", "T", "if", "for"}
+OURS = {
+    "decode16",
+    "point",
+    "level",
+    "norm",
+    "half_of_scale",
+    "small",
+    "power",
+    "rounded",
+    "value",
+    "outlier",
+    "indexed",
+    "dot",
+    "code",
+    "T",
+    "if",
+    "for",
+}
 
 
 @pytest.fixture(params=sorted(TEXTS))

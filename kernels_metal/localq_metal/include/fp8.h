@@ -1,6 +1,6 @@
 // 8-bit floats, E4M3 (NaN, no infinity) or E5M2, under a scale for ROWS rows and COLUMNS columns of a matrix, the last
-// ones cut off. A code becomes a half: E5M2 is its upper byte, E4M3 has the same mantissa and an exponent lower by 8.
-// constants: E5M2, ROWS, COLUMNS, S
+// ones cut off; INVERSE: the scale divides. A code becomes a half: E5M2 is its upper byte, E4M3 has the same mantissa and an exponent lower by 8.
+// constants: E5M2, ROWS, COLUMNS, INVERSE, S
 struct Format {
   const device uint* w;
   const device S* scales;
@@ -21,7 +21,10 @@ struct Format {
   METAL_FUNC void decode16(size_t row, uint c, thread float* out) const {
     const float unit = E5M2 ? 1.0f : 256.0f, by = scale(row, 16 * c);
     const device uint* q = w + row * (columns / 4) + 4 * c;
-    for (uint k = 0; k < 16; k++) out[k] = small((q[k / 4] >> (k % 4 * 8)) & 255) * unit * by;
+    for (uint k = 0; k < 16; k++) {
+      const float v = small((q[k / 4] >> (k % 4 * 8)) & 255) * unit;
+      out[k] = INVERSE ? v / by : v * by;
+    }
   }
 
   enum { RUN = 16, SPAN = 1, STRIDE = 16 };
@@ -29,6 +32,7 @@ struct Format {
     const device uint* q = w + row * (columns / 4) + first / 4;
     float s = 0.0f;
     for (uint k = 0; k < 16; k++) s += small((q[k / 4] >> (k % 4 * 8)) & 255) * x[k];
-    return s * (E5M2 ? 1.0f : 256.0f) * scale(row, first);
+    const float by = scale(row, first), sum = s * (E5M2 ? 1.0f : 256.0f);
+    return INVERSE ? sum / by : sum * by;
   }
 };
