@@ -52,7 +52,8 @@ _BESIDE = {
     *("weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4", "weight._scale", "weight._shift"),
     *("_weight_scale", "_weight_zero_point", "centroids.weight", "g_idx", "scales", "weight_scale", "weight_shape"),
     *("codebooks", "suh", "svh", "codebook_id", "Wscale", "row_offsets", "col_vals"),
-    *("unpack_view_dtype", "nbits", "packing"),
+    *("unpack_view_dtype", "nbits", "packing", "embedding_scale", "bitmask", "norms", "seed", "su", "sv", "tables2"),
+    *("weight_absmax", "weight_quant_map", "weight_nested_absmax", "weight_quant_state", "weight_scb"),
 }
 
 
@@ -108,6 +109,8 @@ def lost_matrix(modules: Mapping[str, Module]) -> str | None:
     for name, module in modules.items():
         if set(module.parts) == {"weight"}:
             stem = next((stem for stem, suffix in _cuts(name) if stem and suffix in _BESIDE), None)
+            if stem is None:  # of stacked experts: "experts.gate_up_proj_scales"
+                stem = next((name.removesuffix(end) for end in _FUSED if name.endswith(f"_proj_{end}")), None)
             if stem is not None:
                 return (
                     f"'{name}' belongs to the tensor '{stem}weight', of which the array with its weights is not stored."
@@ -175,6 +178,9 @@ def identify(module: Module, stored: Mapping[str, Part], quantization: Mapping[s
         CheckpointError: several formats do, or one finds its own arrays contradicting or strange ones among them.
     """
     by_main = _by_main(_imported(stored, quantization))
+    empty = next((name for name, part in stored.items() if name in by_main and 0 in part.shape), None)
+    if empty is not None and len(stored) > 1:
+        raise CheckpointError(f"The packed weights '{empty}' are empty, {stored[empty].shape}; a matrix was expected.")
     asked = dict.fromkeys(form for name in stored for form in by_main.get(name, ()))
     hits = [hit for hit in (form.match(quantization, stored) for form in asked) if hit is not None]
     if len(hits) > 1:

@@ -5,8 +5,9 @@ MLX checkpoints, plain 16-bit ones and, as far as headers go, every other packin
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,10 @@ class SafetensorsCheckpoint(Checkpoint):
         self.files = other_files(folder)
         self.config = self._json("config.json")
         self.architecture = self._architecture()
-        self.quantization = self._quantization()
-        self._rotations = self._turned()
-        self._modules, self._idle = self._group()
+        with self._naming():
+            self.quantization = self._quantization()
+            self._rotations = self._turned()
+            self._modules, self._idle = self._group()
         self.unused = self._idle
         self._known: dict[str, Match] = {}
         rules = self._rules()
@@ -98,6 +100,16 @@ class SafetensorsCheckpoint(Checkpoint):
                 "Files of different downloads are mixed: download them again.",
             )
 
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """What contradicts itself inside is told with the checkpoint it is of."""
+        try:
+            yield
+        except CheckpointError as error:
+            if self.path in error.message:
+                raise
+            raise type(error)(f"{self.path}: {error.message}", error.hint) from None
+
     def _json(self, name: str) -> dict[str, Any] | None:
         path = self.files.get(name)
         return None if path is None else read_object(read_file(path, MAX_CONFIG), path, MAX_CONFIG)
@@ -123,7 +135,7 @@ class SafetensorsCheckpoint(Checkpoint):
                 if found is not None and not isinstance(found, dict):
                     raise CheckpointError(f"{self.files['config.json']}: {key} is not an object.")
                 if found:
-                    return found
+                    return self._with_own_file(found)
             if isinstance(place.get("quip_params"), dict):
                 return quip_settings(place)
         qmap = self._json("quanto_qmap.json")
@@ -134,6 +146,13 @@ class SafetensorsCheckpoint(Checkpoint):
             if found:
                 return {"quant_method": method, **found}
         return None
+
+    def _with_own_file(self, found: dict[str, Any]) -> dict[str, Any]:
+        """ModelOpt says the groups of its integers in its own file alone, which stands beside config.json."""
+        if found.get("quant_method") != "modelopt" or "group_size" in found:
+            return found
+        own = (self._json("hf_quant_config.json") or {}).get("quantization")
+        return {**found, "group_size": own["group_size"]} if isinstance(own, dict) and "group_size" in own else found
 
     @property
     def quant_method(self) -> str | None:
@@ -163,8 +182,6 @@ class SafetensorsCheckpoint(Checkpoint):
         except UnsupportedError as error:
             self._cannot(f"{self.path}: {error}")
             return Rotations(None, {}, tied)
-        except CheckpointError as error:
-            raise type(error)(f"{self.path}: {error.message}", error.hint) from None
 
     def _rules(self) -> Rules:
         why = refused_method(self.quantization)

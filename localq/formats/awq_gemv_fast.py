@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from localq.errors import CheckpointError
-from localq.formats.arrays import Array, NDArray
+from localq.formats.arrays import Array, Floats, NDArray
 from localq.formats.awq_family import AWQFamily, Read, read_settings
 from localq.formats.awq_gemv import zero_words
 from localq.formats.base import Format, Match, PackedTensor, Part, count
@@ -90,7 +90,17 @@ class AWQGemvFast(
         return PackedTensor(cls, (sum(t.shape[0] for t in tensors), tensors[0].shape[1]), parts)
 
     @classmethod
-    def read(cls, t: PackedTensor) -> Read:
+    def check_scales(cls, t: PackedTensor) -> None:
+        super().check_scales(t)
+        cls.points(t)
+
+    @classmethod
+    def points(cls, t: PackedTensor) -> tuple[Floats, Floats]:
+        """Scales and zero points `[out, groups]`.
+
+        Raises:
+            CheckpointError: the products are of other scales.
+        """
         groups = -(-t.shape[-1] // cls.group(t.shape[-1]))
         scales, products = (np.ascontiguousarray(t.parts[n][:groups].T, np.float32) for n in ("scales", cls.products))
         with np.errstate(all="ignore"):
@@ -102,6 +112,11 @@ class AWQGemvFast(
                 f"{cls.products} of a {cls.name} tensor are -scale * zero point; row {row}, group {at} gives the point "
                 f"{float(-products[row, at] / scales[row, at]):g}, and a whole number from 0 to 15 was expected."
             )
+        return scales, zeros
+
+    @classmethod
+    def read(cls, t: PackedTensor) -> Read:
+        scales, zeros = cls.points(t)
         stored = _rows(t).reshape(t.shape[0], -1, 4, 2, 4)  # 8 at a time: evens, odds
         pairs = stored.swapaxes(-1, -2).reshape(t.shape[0], -1, 4, 4, 2)
         return np.ascontiguousarray(pairs.transpose(0, 1, 3, 2, 4)).reshape(t.shape), scales, zeros

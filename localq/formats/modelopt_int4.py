@@ -21,6 +21,7 @@ from localq.formats.ct_int8 import CTInt8
 from localq.formats.integers import affine, affine_group, dequantized
 
 _NAME = re.compile(r"modelopt_int4_g(\d{1,6})")
+_GROUP = 128  # of ModelOpt's INT4_AWQ_CFG and INT4_BLOCKWISE_WEIGHT_ONLY_CFG; config.json does not say it
 _FLOATS = "float32|float16|bfloat16"
 
 
@@ -83,8 +84,9 @@ class ModelOptInt4(
         if len(scale.shape) != 2 or scale.shape[0] != out or not scale.shape[1] or width % scale.shape[1]:
             raise CheckpointError(f"ModelOpt's int4 weight is {main.shape}, two outputs a byte; scales {scale.shape}.")
         group, said = width // scale.shape[1], quantization.get("group_size")
-        if said is not None and said != group:
-            raise CheckpointError(f"The config says groups of {said!r}; weight_scale has one per {group} inputs.")
+        if group != (_GROUP if said is None else said):
+            words = f"no group_size, which then is {_GROUP}" if said is None else f"groups of {said!r}"
+            raise CheckpointError(f"The config says {words}; weight_scale has one per {group} inputs.")
         return cls.of(group), (out, width)
 
     @classmethod

@@ -16,6 +16,7 @@ _NAMES = {
         "bfloat16": "BF16",
         "float16": "F16",
         "float32": "F32",
+        "float64": "F64",
     },
     **{"uint8": "U8", "int8": "I8", "int16": "I16", "int32": "I32", "uint32": "U32", "int64": "I64", "uint16": "U16"},
 }
