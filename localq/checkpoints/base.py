@@ -104,6 +104,13 @@ class Checkpoint:
         return dict(sorted(counts.items(), key=lambda kv: (-kv[1], kv[0])))
 
     @property
+    def text_specs(self) -> dict[str, TensorSpec]:
+        """`specs` without the parts of a multimodal checkpoint that see or hear, which localq does not run."""
+        from localq.checkpoints.towers import of_tower
+
+        return {name: spec for name, spec in self.specs.items() if not of_tower(name)}
+
+    @property
     def nbytes(self) -> int:
         """Stored bytes of all tensors."""
         return sum(spec.nbytes for spec in self.specs.values())

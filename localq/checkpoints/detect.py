@@ -8,6 +8,7 @@ from localq.checkpoints.base import Checkpoint
 from localq.checkpoints.mapped import map_file, reason
 from localq.checkpoints.other_containers import refuse_other
 from localq.checkpoints.shards import beside, read_index, split_name
+from localq.checkpoints.towers import WHY, of_tower
 from localq.errors import CheckpointError, LocalqError, NotFoundError, UnsupportedError, UsageError
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -81,12 +82,16 @@ def _open_index(path: str, index: str) -> Checkpoint:
     names = sorted(set(weight_map.values()))
     folder = os.path.dirname(index)
     missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
-    if missing:
+    absent = {tensor for tensor, file in weight_map.items() if file in missing}
+    if missing and (len(missing) == len(names) or not all(map(of_tower, absent))):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise CheckpointError(
             f"{index} names {len(names)} files; missing: {', '.join(missing[:3])}{more}.", "Download the missing files."
         )
-    return SafetensorsCheckpoint(path, folder, [beside(folder, name) for name in names], weight_map)
+    files = [beside(folder, name) for name in names if name not in missing]
+    found = SafetensorsCheckpoint(path, folder, files, {t: f for t, f in weight_map.items() if t not in absent})
+    found.unused = {**found.unused, **dict.fromkeys(sorted(absent), f"{WHY}; not on this disk")}
+    return found
 
 
 def _open_folder(folder: str) -> Checkpoint:
@@ -102,7 +107,10 @@ def _open_folder(folder: str) -> Checkpoint:
             f"{folder} holds both GGUF ({_some(ggufs)}) and safetensors ({_some(tensors)}).", "Name the file to open."
         )
     if ggufs:
-        return _open_gguf(beside(folder, _one_gguf(folder, ggufs)))
+        texts = [name for name in ggufs if "mmproj" not in name.lower()] or ggufs
+        opened = _open_gguf(beside(folder, _one_gguf(folder, texts)))
+        opened.unused = {**opened.unused, **{name: WHY for name in ggufs if name not in texts}}
+        return opened
     if tensors or any(name.endswith(_INDEX) for name in names):
         return _open_tensors(folder, names, tensors)
     refuse_other(folder, names)

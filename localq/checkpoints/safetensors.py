@@ -22,6 +22,7 @@ from localq.checkpoints.rotations import Rotations
 from localq.checkpoints.safetensors_header import DTYPES, Stored, read_header
 from localq.checkpoints.shards import beside
 from localq.checkpoints.strict_json import read_object
+from localq.checkpoints.towers import of_tower
 from localq.errors import CheckpointError, NotFoundError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -201,15 +202,16 @@ class SafetensorsCheckpoint(Checkpoint):
         arrays = {suffix: self.stored[name] for suffix, name in module.parts.items()}
         nbytes = sum(a.nbytes for a in arrays.values())
         main = next(iter(arrays.values()))
-        turns = {}
+        turns, idle_part = {}, of_tower(module.name)
         try:
             found = self._identify(module, rules)
             turns = {} if found is None else self._rotations.of(module.name, found[1])
         except UnsupportedError as error:
             found = None
-            self._cannot(f"{self.path}: tensor {shown(module.name)}: {error}")
+            if not idle_part:
+                self._cannot(f"{self.path}: tensor {shown(module.name)}: {error}")
         except CheckpointError as error:
-            if refused_method(self.quantization) is None:
+            if refused_method(self.quantization) is None and not idle_part:
                 raise type(error)(f"{self.path}: tensor {shown(module.name)}: {error.message}", error.hint) from None
             found = None  # arrays of a packing refused by name need not be what another of the same names has
         if found is not None:
@@ -223,7 +225,8 @@ class SafetensorsCheckpoint(Checkpoint):
             return TensorSpec(
                 module.name, main.dtype.lower(), main.shape, nbytes
             )  # a table, no matrix to multiply with
-        self._cannot(self._stranger(module, arrays))
+        if not idle_part:
+            self._cannot(self._stranger(module, arrays))
         shown_as = self.quant_method or main.dtype.lower()
         return TensorSpec(module.name, shown_as, max(arrays.values(), key=lambda a: a.nbytes).shape, nbytes)
 

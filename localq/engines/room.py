@@ -19,7 +19,7 @@ def need(checkpoint: Checkpoint) -> int:
 
     On a GPU a ggml type is held in the MLX mode that contains it: up to a fifth larger.
     """
-    packed = checkpoint.nbytes
+    packed = sum(spec.nbytes for spec in checkpoint.text_specs.values())
     if registry.device() != "cpu" and checkpoint.container == "gguf":
         packed += packed // 5
     return packed + OVERHEAD

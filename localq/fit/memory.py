@@ -115,11 +115,12 @@ def need_of(config: Config, weights: Term, context: int, kv: str | None, device:
 
 def _weights(checkpoint: Checkpoint, device: str) -> Term:
     """Bytes as stored, vision and audio parts left out as the loader leaves them; on a GPU in the mode that runs."""
-    total = 0.0
-    for spec in checkpoint.specs.values():
-        total += spec.nbytes * (GPU_GROWTH.get(spec.format, 1.0) if device != "cpu" else 1.0)
-    grown = round(total) - checkpoint.nbytes
-    words = f"{len(checkpoint.specs)} tensors, {checkpoint.bits_per_weight:.3f} bits x {checkpoint.parameters} weights"
+    specs = checkpoint.text_specs.values()
+    stored, count = sum(spec.nbytes for spec in specs), sum(math.prod(spec.shape) for spec in specs)
+    total = sum(spec.nbytes * (GPU_GROWTH.get(spec.format, 1.0) if device != "cpu" else 1.0) for spec in specs)
+    grown, idle = round(total) - stored, checkpoint.nbytes - stored
+    words = f"{len(specs)} tensors, {8 * stored / max(count, 1):.3f} bits x {count} weights"
+    words += f"; {idle} bytes that see or hear are not read" if idle else ""
     return Term("weights", round(total), words + (f" + {grown} bytes for wider scales on the GPU" if grown else ""))
 
 
@@ -142,7 +143,9 @@ def _kind(layer: LayerCache) -> str:
 
 def _largest_matrix(checkpoint: Checkpoint) -> int:
     """Weights of the largest matrix (of one expert, where they are stacked)."""
-    return max((math.prod(spec.shape[-2:]) for spec in checkpoint.specs.values() if len(spec.shape) > 1), default=0)
+    return max(
+        (math.prod(spec.shape[-2:]) for spec in checkpoint.text_specs.values() if len(spec.shape) > 1), default=0
+    )
 
 
 def _activations(config: Config, context: int, chunk: int, device: str, largest: int) -> Term:

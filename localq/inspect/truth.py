@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from localq.checkpoints.base import Checkpoint, TensorSpec
+from localq.checkpoints.towers import WHY
 
 
 class Share(NamedTuple):
@@ -86,7 +87,7 @@ def read_truth(checkpoint: Checkpoint, measured: bool = False) -> Truth:
     Raises:
         LocalqError: weights were to be read and cannot be.
     """
-    whole = partial(_whole, checkpoint)
+    whole, text = partial(_whole, checkpoint), checkpoint.text_specs
     return Truth(
         path=checkpoint.path,
         container=checkpoint.container,
@@ -107,7 +108,7 @@ def read_truth(checkpoint: Checkpoint, measured: bool = False) -> Truth:
         context=trained_context(checkpoint),
         tokenizer=_tokenizer(checkpoint),
         chat_template=_has_template(checkpoint),
-        unused=dict(checkpoint.unused),
+        unused={**checkpoint.unused, **{name: WHY for name in checkpoint if name not in text}},
     )
 
 
@@ -217,9 +218,10 @@ def per_token(checkpoint: Checkpoint) -> tuple[int, int]:
     """
     experts, used = _whole(checkpoint, *_EXPERTS), _whole(checkpoint, *_EXPERTS_USED)
     share = used / experts if experts and used else 1.0
-    tied = not any(name.endswith("lm_head.weight") for name in checkpoint.specs)
+    text = checkpoint.text_specs
+    tied = not any(name.endswith("lm_head.weight") for name in text)
     nbytes = weights = 0.0
-    for name, spec in checkpoint.specs.items():
+    for name, spec in text.items():
         if "embed_tokens" in name and not tied:
             continue
         part = share if ".experts." in name or ".switch_mlp." in name else 1.0

@@ -8,7 +8,7 @@ that, by its own numbers against the tensors that are really there. Nothing of a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from mlx.nn.layers.base import Module
@@ -43,6 +43,11 @@ READ_DIRECTLY: dict[str, tuple[str, ...]] = {
     "seed_oss": (r"embed_tokens$",),
 }
 
+# Multimodal architectures that take the text part under `language_model.model.` only, or its head at least beside it;
+# transformers 5 writes `model.language_model.` and `lm_head.`.
+NESTED = {"gemma3", "kimi_k25", "kimi_vl", "lfm2-vl", "llama4", "pixtral"}
+HEAD_INSIDE = NESTED | {"gemma4"}
+
 # Modules of mlx-lm that localq does not run: why, and whether an Apple GPU helps
 _NOT_RUN: dict[str, tuple[str, bool]] = {
     "muse_spark": ("its attention is a Metal kernel, which needs an Apple GPU", True),
@@ -52,13 +57,6 @@ _NOT_RUN: dict[str, tuple[str, bool]] = {
         False,
     ),
 }
-
-# What sees and hears in multimodal checkpoints, under the names published ones give it
-_TOWERS = re.compile(
-    r"^(model\.)?(vision_tower|vision_model|vision_encoder|vision_embedder|visual|audio_tower|audio_encoder|embed_audio"
-    r"|embed_vision|multi_modal_projector|mm_projector|vision_projection|vision_language_adapter|pre_mm_projector_norm"
-    r"|patch_merger)\."
-)
 
 _COUNTED = re.compile(r"^(num_(hidden_|decoder_)?layers|n_layers?|(num|n)_\w*experts|(?!share_)\w*_layers)$")
 _MEASURED = re.compile(
@@ -148,9 +146,13 @@ def find_classes(config: Mapping[str, Any]) -> tuple[Any, Any]:
     return classes
 
 
-def left_out(name: str) -> str:
-    """Why a stored tensor is not even looked at, or nothing where it is."""
-    return "it sees or hears; localq runs the text part" if _TOWERS.match(name) else ""
+def renamed(model_type: str, name: str, parameters: Container[str]) -> str:
+    """A stored name as the architecture's `sanitize` expects it; `parameters` are the model's own paths."""
+    if model_type in NESTED and name.startswith("model.language_model."):
+        return f"language_model.model.{name.removeprefix('model.language_model.')}"
+    if model_type in HEAD_INSIDE and name.startswith("lm_head.") and f"language_model.{name}" in parameters:
+        return f"language_model.{name}"
+    return name
 
 
 def decoded_first(model_type: str, name: str, family: str = "float") -> bool:

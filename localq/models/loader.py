@@ -22,11 +22,12 @@ from mlx.nn.layers.linear import Linear
 from mlx.utils import tree_flatten, tree_unflatten
 
 from localq.checkpoints.base import Checkpoint
+from localq.checkpoints.towers import WHY
 from localq.errors import CheckpointError, LocalqError, UnsupportedError
 from localq.formats import find
 from localq.kernels import registry
 from localq.kernels.residency import release_all
-from localq.models.architecture import build, check_config, decoded_first, left_out, read_directly
+from localq.models.architecture import build, check_config, decoded_first, read_directly, renamed
 from localq.models.linear import PackedEmbedding, PackedLinear, PackedMultiLinear, PackedSwitchLinear
 from localq.models.provenance import Ledger, Traced
 from localq.models.report import report
@@ -49,9 +50,10 @@ def load_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> tuple[M
     check_config(config, checkpoint.specs)
     model = build(config)
     load = _Load(model, str(config["model_type"]), dtype or _activation_dtype(checkpoint), Ledger())
-    towers = {name: why for name in checkpoint if (why := left_out(name))}
+    text = checkpoint.text_specs
+    towers = {name: WHY for name in checkpoint if name not in text}
     with _keeping_nothing():
-        given = load.sanitized(checkpoint, [name for name in checkpoint if name not in towers])
+        given = load.sanitized(checkpoint, text)
         idle = {**towers, **load.dropped(given), **load.drop_zero_biases(given, checkpoint)}
         load.check(given)
         dense = load.place(given)
@@ -105,7 +107,8 @@ class _Load:
 
     def sanitized(self, checkpoint: Checkpoint, names: Iterable[str]) -> Given:
         """Parameter path -> rows it is made of, or its values where it has one axis or was declared dense."""
-        shown = _whole({name: self._show(checkpoint, name) for name in names})
+        wanted = self._wanted()
+        shown = _whole({renamed(self.model_type, name, wanted): self._show(checkpoint, name) for name in names})
         sanitize = getattr(self.model, "sanitize", None)
         if sanitize is not None:
             try:
@@ -115,7 +118,6 @@ class _Load:
                     f"mlx-lm's '{self.model_type}' cannot take these tensors as stored: "
                     f"{type(error).__name__}: {error}."
                 ) from error
-        wanted = self._wanted()
         given: Given = {}
         for name in list(shown):
             value = shown.pop(name)

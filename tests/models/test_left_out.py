@@ -13,7 +13,7 @@ import pytest
 
 from localq.checkpoints.detect import open_checkpoint
 from localq.checkpoints.safetensors import SafetensorsCheckpoint
-from localq.models.architecture import left_out
+from localq.checkpoints.towers import of_tower
 from localq.models.loader import load_model
 from tests.factories import TinyModel, dense_one, gemmas, llamas, more
 from tests.models.folders import IDS, difference, packed_logits
@@ -100,5 +100,5 @@ def test_blocks_that_predict_further_tokens_are_said(tmp_path: Path) -> None:
      "vision_projection.linear_1.weight", "model.visual.blocks.0.attn.qkv.weight"],
 )  # fmt: skip
 def test_towers_are_known_by_their_published_names(name: str) -> None:
-    assert "text part" in left_out(name)
-    assert not left_out(name.replace("model.", "").split(".", 1)[1])
+    assert of_tower(name)
+    assert not of_tower(name.replace("model.", "").split(".", 1)[1])

@@ -180,6 +180,8 @@ class _Repacked:
 
     def __init__(self, inner, pattern):
         self._inner, self._pattern = inner, pattern
+        packed = {name: spec._replace(format="q8_0") for name, spec in inner.specs.items() if pattern in name}
+        self.specs = self.text_specs = {**inner.specs, **packed}
 
     def __getattr__(self, name):
         return getattr(self._inner, name)
