@@ -75,6 +75,7 @@ class Rotated(
             block_size=math.lcm(inner.block_size, inputs or 1),
             row_multiple=math.lcm(inner.row_multiple, outputs or 1),
             mixed_rows=inner.mixed_rows,
+            kernel=inner.kernel,
             share=inner.share,
         )
 

@@ -10,6 +10,7 @@ import itertools
 import mmap
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 from localq.formats import grids
 from localq.formats.base import GGMLFormat, PackedTensor
+from localq.formats.rotated import IN, OUT, Rotated
 from localq.kernels import codebooks, layouts, sparse
-from localq.kernels.inputs import Inputs
+from localq.kernels.inputs import Inputs, Rotation
 from localq.kernels.residency import mapping
 from localq_metal import source
 
@@ -56,6 +58,8 @@ def inputs(t: PackedTensor) -> Inputs | None:
     None where there is no struct for it, or none that holds this very tensor.
     """
     stem = t.format.kernel
+    if issubclass(t.format, Rotated):
+        return _between(t)
     if stem is None or len(t.shape) != 2 or t.shape[-1] % 16:  # bodies take 16 weights of a row at a time
         return None
     if stem in LAYOUTS:
@@ -63,6 +67,24 @@ def inputs(t: PackedTensor) -> Inputs | None:
     if issubclass(t.format, GGMLFormat) and set(t.parts) == {"weight"}:
         return Inputs(stem, {"w": t.parts["weight"]})
     return None
+
+
+def _between(t: PackedTensor) -> Inputs | None:
+    """What stands between rotations that a file leaves to run time; matrices of them are one for a stack."""
+    form: Any = t.format
+    inner = inputs(form.inside(t))
+    if inner is None or inner.rotated is not None or inner.turned is not None:
+        return None
+    sides = ((form.inputs, IN, t.shape[-1]), (form.outputs, OUT, t.shape[-2]))
+    rotated, turned = (_turn(size, t.parts.get(name), length) for size, name, length in sides)
+    stored = {name: t.parts[name] for name in form.stored}
+    return replace(inner, rotated=rotated, turned=turned, tables={**inner.tables, **stored})
+
+
+def _turn(size: int, matrix: Array | None, length: int) -> Rotation | None:
+    if matrix is not None:
+        return Rotation(matrix=matrix)
+    return Rotation(size, after=np.full(length, size**-0.5, np.float32)) if size else None
 
 
 def packed(each: list[Inputs], shape: tuple[int, ...]) -> source.Packed:

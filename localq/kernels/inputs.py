@@ -28,6 +28,7 @@ class Rotation:
     after: Floats | None = None
     order: Array | None = None  # int32; stored column j is input order[j]
     part: tuple[int, int, int] | None = None  # of the rotated: from, to, of how many
+    matrix: Floats | None = None  # instead of H: `[h, h]`, what every h values of a row are multiplied with
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ class OwnWeight:
     @property
     def way(self) -> str:
         """In words, for the load report."""
-        turns = [turn for turn in (self.rotated, self.turned) if turn is not None]
-        return f"packed {self.packed.stem}" + (" of rotated inputs" if any(turn.block for turn in turns) else "")
+        turns = any(turn is not None and turn.turns for turn in (self.rotated, self.turned))
+        return f"packed {self.packed.stem}" + (" of rotated inputs" if turns else "")
 
     def dense(self, dtype: mx.Dtype) -> mx.array:
         """The weights in float32, float16 or bfloat16."""

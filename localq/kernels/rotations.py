@@ -28,6 +28,7 @@ class Turn:
     after: mx.array | None
     order: mx.array | None
     part: tuple[int, int, int] | None = None
+    matrix: mx.array | None = None  # one for all matrices of a stack
 
     @classmethod
     def of(cls, each: Sequence[Rotation | None], stack: bool) -> Turn | None:
@@ -43,12 +44,19 @@ class Turn:
                 return None
             return mx.array(np.stack(values) if stack else values[0])
 
-        return cls(first.block, first.transposed, vectors("before"), vectors("after"), vectors("order"), first.part)
+        matrix = None if first.matrix is None else mx.array(first.matrix)
+        order = vectors("order")
+        return cls(first.block, first.transposed, vectors("before"), vectors("after"), order, first.part, matrix)
+
+    @property
+    def turns(self) -> bool:
+        """Whether it rotates, not only scales and orders."""
+        return bool(self.block) or self.matrix is not None
 
     @property
     def arrays(self) -> list[mx.array]:
         """Every array it holds."""
-        return [a for a in (self.before, self.after, self.order) if a is not None]
+        return [a for a in (self.before, self.after, self.order, self.matrix) if a is not None]
 
     def apply(self, factory: Factory, x: mx.array, which: mx.array | None = None) -> mx.array:
         """`x [..., n]` rotated; `which` (`x.shape[:-1]`) names each vector's matrix of a stack."""
@@ -58,6 +66,8 @@ class Turn:
         y = _scaled(x, self.before, which)
         if self.block:
             y = rotate(factory, y, self.block, self.transposed)
+        if self.matrix is not None:
+            y = _blocks(y, self.matrix)
         if self.part is not None:
             y = y[..., self.part[0] : self.part[1]]
         return _scaled(y, self.after, which)
@@ -70,6 +80,8 @@ class Turn:
             y = mx.pad(y, [(0, 0)] * (y.ndim - 1) + [(start, whole - stop)])
         if self.block:
             y = rotate(factory, y, self.block, not self.transposed)
+        if self.matrix is not None:
+            y = _blocks(y, self.matrix.T)
         y = _scaled(y, self.before, which)
         if self.order is None:
             return y
@@ -90,6 +102,11 @@ def rotate(factory: Factory, x: mx.array, block: int, transposed: bool) -> mx.ar
         odd = mx.array(odd_matrix(order))
         runs = (odd.T if transposed else odd) @ runs
     return runs.reshape(x.shape) * (1 / float(np.sqrt(width)))
+
+
+def _blocks(x: mx.array, matrix: mx.array) -> mx.array:
+    """Every `h` values of the last axis times `matrix [h, h]`, in float32."""
+    return (x.astype(mx.float32).reshape(*x.shape[:-1], -1, matrix.shape[0]) @ matrix).reshape(x.shape)
 
 
 def _sylvester(factory: Factory, x: mx.array, order: int) -> mx.array:

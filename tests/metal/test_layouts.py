@@ -225,6 +225,21 @@ def test_fp8_codes_edges_and_scales(harness: Harness) -> None:
         assert same(decoded(harness, t, FAST), t.dequantize())
 
 
+def ends_of_mxfp6(name: str) -> PackedTensor:
+    """Powers of two at both ends among the scales; the last is infinite."""
+    t = drawn(name, 4)
+    scales = t.parts["weight_scale"].copy()
+    scales.reshape(-1)[:6] = (0, 1, 2, 253, 254, 255)
+    return PackedTensor(t.format, t.shape, {**t.parts, "weight_scale": scales})
+
+
+@pytest.mark.parametrize("name", ["mxfp6_e3m2", "mxfp6_e2m3"])
+def test_scales_of_mxfp6_at_either_end(harness: Harness, name: str) -> None:
+    t = ends_of_mxfp6(name)
+    with np.errstate(all="ignore"):
+        assert same(decoded(harness, t, FAST), t.dequantize())
+
+
 MUTANTS = (
     *(
         ("fp8_e4m3_block128_inv", "(size << 7)", "(size << 6)"),
@@ -281,6 +296,35 @@ def test_a_mac_takes_them(mac: None, name: str) -> None:
     assert all(check.ok for check in rows.values()), rows
     way = registry.place(drawn(name), mx.float32).ways.way
     assert way.startswith("own packed ") and ("rotated" in way) == (form.kernel in ROTATED)
+
+
+@pytest.mark.parametrize(
+    "name", ["ct_int3_g16_rotated_in64", "fp8_e4m3_block128_inv_rotated_out128", "ct_int3_g16_rotated_in32own_out8own"]
+)
+def test_formats_between_rotations_run_by_their_own_kernels(mac: None, name: str) -> None:
+    """What a config has turned at run time, by Sylvester's matrices or stored ones; alone and in a stack."""
+    form, rng = form_of(name), np.random.default_rng(0)
+    each = [form.sample((128, 256), rng) for _ in range(2)]
+    for part in form.stored:
+        each[1].parts[part] = each[0].parts[part]  # one for all experts
+    x = rng.standard_normal((2, 5, 256)).astype(np.float32)
+    one, w = registry.place(each[0], mx.float32), [t.dequantize() for t in each]
+    assert one.kernel is own and "rotated" in one.ways.way and one.shape == (128, 256)
+    for tokens in (1, 5):
+        want = x[0, :tokens] @ w[0].T
+        assert np.abs(np.array(one.matmul(mx.array(x[0, :tokens]))) - want).max() < 1e-5 * np.abs(want).max()
+    rows = np.array(one.embedding(mx.array([3, 0]), mx.float32))
+    assert np.abs(rows - w[0][[3, 0]]).max() < 1e-5 * np.abs(w[0]).max()
+    back = x[0, :2, :128] @ w[0]
+    assert np.abs(np.array(one.transposed(mx.array(x[0, :2, :128]))) - back).max() < 1e-5 * np.abs(back).max()
+    stack = registry.place_stack(each, mx.float32)
+    assert stack.kernel is own
+    got = np.array(stack.gather(mx.array(x[:, None, :3]), mx.array([[1], [0]]), False))
+    want = np.stack([x[i, :3] @ w[1 - i].T for i in range(2)])[:, None]
+    assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
+    if form.stored:
+        each[1] = form.sample((128, 256), rng)
+        assert registry.place_stack(each, mx.float32).kernel is not own  # a matrix for each is not held
 
 
 def test_scattered_groups_are_orders_of_the_inputs(mac: None) -> None:
