@@ -9,11 +9,15 @@ import pytest
 
 from localq_metal import quantize
 from localq_metal.dequantize import dequantize, rows
+from localq_metal.fused import Around, Experts, Norm, Turn, fused
 from localq_metal.gather import gather
 from localq_metal.hadamard import hadamard
+from localq_metal.norm_add import norm_add
 from localq_metal.qmm import qmm, sorted_qmm
 from localq_metal.qmv import qmv, qmv_few
 from localq_metal.qvm import qvm
+from localq_metal.route import route
+from localq_metal.turned import turned
 from tests.metal.blocks import STEMS, ordinary, packed
 from tests.metal.harness import FAST, Harness, Kernel
 from tests.metal.spaces import findings, missing
@@ -95,6 +99,23 @@ def test_bodies(stem: str) -> None:
     """They know a format by its struct alone."""
     tensors = [ordinary(stem, (64, 512), seed) for seed in range(2)]
     every_operation(packed(tensors[0]), packed(*tensors), mx.bfloat16)
+
+
+def test_bodies_of_layers() -> None:
+    tensors = [ordinary("q4_k", (64, 512), seed) for seed in range(2)]
+    each, stack = [packed(t) for t in tensors], [packed(t, t) for t in tensors]
+    x, more, which = mx.zeros((8, 512), mx.float16), mx.zeros((8, 64), mx.float16), mx.zeros((4,), mx.uint32)
+    norm, heads = Norm(mx.zeros((512,), mx.float16), 1e-6), x.reshape(8, 8, 64)
+    turn, scores = Turn(mx.zeros((8, 64)), 128, 64), mx.zeros((4,), mx.float16)
+    for m in (1, 8):
+        check(lambda f, m=m: fused(f, each, x[:m], Around(norm=norm, act="gelu")))
+        check(lambda f, m=m: fused(f, each, x[:m], Around(norm=norm, turn=Turn(turn.table[:m], 128, 64))))
+        check(lambda f, m=m: fused(f, each[:1], x[:m], Around(more=more[:m])))
+    check(lambda f: fused(f, stack, x[:2], Around(act="silu", experts=Experts(which, 2))))
+    check(lambda f: fused(f, stack[:1], x[:4], Around(more=more[:2], experts=Experts(which, 2, scores))))
+    check(lambda f: turned(f, heads, heads, Norm(norm.gain[:128], 1e-6), turn.table))
+    check(lambda f: norm_add(f, x, x, norm))
+    check(lambda f: route(f, more, 8, True))
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16], ids=str)

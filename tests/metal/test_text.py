@@ -10,6 +10,8 @@ from localq_metal import source
 from tests.metal.harness import MLX_INCLUDE
 
 TEXTS = {f"{name}.metal": source.body(name) for name in source.PARAMETERS}
+AROUND = ("several", "hadamard", "fused", "fused_vector", "fused_few", "fused_end", "turned", "norm_add", "route")
+TEXTS |= {f"{name}.metal": source.body(name) for name in AROUND}
 TEXTS |= {f"{stem}.h": source.decoder(stem) for stem in source.stems()}
 CALL = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 OURS = {

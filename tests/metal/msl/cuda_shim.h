@@ -36,6 +36,8 @@ LQ_F void __syncthreads(LQ_SITE(42)) { lq_tg_barrier(3, lq_site); }
 LQ_F void __syncwarp(LQ_SITE(43)) { lq_sg_barrier(3, lq_site); }
 LQ_F int __popc(int v) { return __builtin_popcount(uint(v)); }
 using lq_metal::abs;
+using lq_metal::exp;
+using lq_metal::rsqrt;
 using lq_metal::floor;
 using lq_metal::fma;
 using lq_metal::isnan;
