@@ -233,6 +233,20 @@ def ends_of_mxfp6(name: str) -> PackedTensor:
     return PackedTensor(t.format, t.shape, {**t.parts, "weight_scale": scales})
 
 
+def nan_among_sparse() -> PackedTensor:
+    """8-bit floats kept of two in four, some of them NaN."""
+    t = drawn("ct_sparse_24_fp8", 4)
+    codes = t.parts["compressed"].copy()
+    codes.view(np.uint8)[:, :2] = (0x7F, 0xFF)
+    return PackedTensor(t.format, t.shape, {**t.parts, "compressed": codes})
+
+
+def test_nan_among_sparse_weights(harness: Harness) -> None:
+    t = nan_among_sparse()
+    got = decoded(harness, t, CHECKED)
+    assert np.isnan(got).sum() == 8 and same(got, t.dequantize())
+
+
 @pytest.mark.parametrize("name", ["mxfp6_e3m2", "mxfp6_e2m3"])
 def test_scales_of_mxfp6_at_either_end(harness: Harness, name: str) -> None:
     t = ends_of_mxfp6(name)

@@ -80,7 +80,6 @@ def recorded(call: Callable[[Any], Any]) -> Recorded:
         kernel = Kernel(None, CHECKED, made)  # type: ignore[arg-type]
 
         def run(**how: Any) -> list[mx.array]:
-            mx.eval(how["inputs"])  # MLX's threads are not in the processes that launch
             seen.append(Recorded(kernel.text(how), [*made["input_names"], *made["output_names"]], how))
             return [mx.zeros(how["output_shapes"][0])]
 
@@ -99,9 +98,12 @@ def tried(harness: Harness, trial: Trial, stem: str, texts: list[str]) -> list[s
             return ["does not compile"]
         half = len(texts) // 2
         return tried(harness, trial, stem, texts[:half]) + tried(harness, trial, stem, texts[half:])
+    names, inputs = trial.recorded.names, trial.recorded.call["inputs"]
+    stored: dict[str, Any] = {n: _bytes(a, 0) for n, a in zip(names, inputs, strict=False)}
+    stored |= {f"{n}_shape": np.array(a.shape, np.int32) for n, a in zip(names, inputs, strict=False)}
     verdicts: list[str] = []
     while len(verdicts) < len(texts):
-        verdicts += list(_in_a_process(library, parameters, trial, range(len(verdicts), len(texts))))
+        verdicts += list(_in_a_process(library, parameters, (trial, stored), range(len(verdicts), len(texts))))
     library.unlink()
     return verdicts
 
@@ -154,16 +156,17 @@ float multiply(const Format* f, size_t row, uint at, float* x, float* sums) {{ r
     return made.with_suffix(".s").read_text()
 
 
+Given = tuple[Trial, dict[str, Any]]  # and the bytes of its inputs
 RECORD = 96  # bytes of a verdict in the pipe
 
 
-def _in_a_process(library: Path, parameters: list[Parameter], trial: Trial, which: range) -> Iterator[str]:
+def _in_a_process(library: Path, parameters: list[Parameter], given: Given, which: range) -> Iterator[str]:
     """Verdicts on mutants in turn, until all are tried or one ends the process."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            _launches(library, parameters, trial, which, writing)
+            _launches(library, parameters, given, which, writing)
         finally:
             os._exit(0)
     os.close(writing)
@@ -181,13 +184,12 @@ def _in_a_process(library: Path, parameters: list[Parameter], trial: Trial, whic
         os.waitpid(child, 0)
 
 
-def _launches(library: Path, parameters: list[Parameter], trial: Trial, which: range, writing: int) -> None:
-    """Launch the mutants `which`; what is wrong of each goes into the pipe."""
+def _launches(library: Path, parameters: list[Parameter], given: Given, which: range, writing: int) -> None:
+    """Launch the mutants `which`; what is wrong of each goes into the pipe. MLX's threads are not here."""
+    trial, stored = given
     call, names = trial.recorded.call, trial.recorded.names
     harness_file._line = lambda library, address: "line ?"  # nobody reads which
     loaded = ctypes.CDLL(str(library))  # held, so that lq_mutant stays
-    stored: dict[str, Any] = {n: _bytes(a, 0) for n, a in zip(names, call["inputs"], strict=False)}
-    stored |= {f"{n}_shape": np.array(a.shape, np.int32) for n, a in zip(names, call["inputs"], strict=False)}
     result, dtype = names[-1], call["output_dtypes"][0]
     size = int(np.prod(call["output_shapes"][0])) * np.dtype(NUMPY[dtype]).itemsize
     for at in which:

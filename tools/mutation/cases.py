@@ -15,7 +15,7 @@ from localq_metal.dequantize import dequantize
 from localq_metal.gather import gather
 from localq_metal.source import Packed
 from tests.metal.blocks import STEMS, every_kind, minima, oracle, ordinary, packed
-from tests.metal.test_layouts import NAMES, between, drawn, ends_of_mxfp6, held
+from tests.metal.test_layouts import NAMES, between, drawn, ends_of_mxfp6, held, nan_among_sparse
 from tests.metal.test_qmv import SINGLE_STEPS, single
 from tools.mutation.batch import Trial, recorded
 
@@ -45,6 +45,9 @@ def cases(stem: str) -> Iterator[Case]:
         if stack.stem == stem:
             weights = [between(t) for t in two]
             yield Case(name, _decoding(stack, np.stack(weights)), _products(stack, weights, [0.0, 0.0]))
+    if stem == "sparse":
+        t = nan_among_sparse()
+        yield Case("NaN among sparse", _decoding(held(t), t.dequantize()), ())
     for name in ("mxfp6_e3m2", "mxfp6_e2m3") if stem == "mxfp6" else ():
         t = ends_of_mxfp6(name)
         yield Case(f"{name} ends", _decoding(held(t), t.dequantize()), ())
