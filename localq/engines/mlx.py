@@ -14,6 +14,7 @@ from localq.engines.room import check_room
 from localq.errors import LocalqError
 from localq.generate.decode import PromptCache
 from localq.generate.samplers import Sampling
+from localq.models.fused import fuse
 from localq.models.ignored_keys import window
 from localq.models.linear import PackedEmbedding, PackedLinear
 from localq.models.loader import load_model, refusal
@@ -43,6 +44,7 @@ class MLXEngine:
         share(self._model)
         if hasattr(self._model, "fit_context"):  # LongRoPE's factors depend on it
             self._model.fit_context(self.context)
+        fuse(self._model)
         self._turns = PromptCache(self._model)
         self.vocabulary = self._width()
 

@@ -18,6 +18,11 @@ from localq_metal.qmv import BATCHES
 
 DECODE = 8.0  # operations to decode a weight, about: the structs have 4 to 12
 MOST = BATCHES[-1]
+NORM = 3.0  # operations of a norm for every element of x that a simdgroup reads: x * gain, and a square added
+# Bytes that the memory could have moved while a launch passes. mlx-lm's figures for Qwen3-4B on an M4 Max, from 4 to 16
+# bits (its BENCHMARKS.md), leave 3 ms for a token beside its bytes at 500 GB/s: 4.3 microseconds for each of its 19
+# launches in 36 layers.
+LAUNCH = 2e6
 
 
 class Balance(NamedTuple):
@@ -57,6 +62,13 @@ def matrix(tokens: int, bits: float, itemsize: int, chip: Balance) -> str:
     if chip.tiles:
         ways["tiles"] = bits / 8 + padded * (2 + DECODE / ROWS) / chip.own
     return min(ways, key=lambda name: ways[name])
+
+
+def prologue(rows: int, weights: int, bits: float, chip: Balance) -> bool:
+    """Whether a norm costs less within the product of one vector, once for every `rows` rows, than by itself."""
+    alone = max(bits / 8, (2 + DECODE) / chip.own)
+    within = max(bits / 8, (2 + DECODE + NORM / rows) / chip.own)
+    return (within - alone) * weights < LAUNCH
 
 
 def experts(rows: int, count: int, bits: float, itemsize: int, chip: Balance) -> str:

@@ -50,7 +50,7 @@ def share(model: Module) -> int:
     for _, module in model.named_modules():
         for names in GROUPS:
             layers = [module.get(name) for name in names]
-            each = [_packed(layer) for layer in layers]
+            each = [packed(layer) for layer in layers]
             held = [p for p in each if p is not None]
             if len(held) == len(each) and fits(held):
                 group = Shared(held)
@@ -60,12 +60,12 @@ def share(model: Module) -> int:
     return count
 
 
-def _packed(layer: object) -> Packed | None:
+def packed(layer: object) -> Packed | None:
     """What the own kernels hold of a projection, if they hold it whole and unturned."""
     if not isinstance(layer, PackedLinear) or layer.swapped or layer.is_head or len(layer.placed) != 1:
         return None
     placed = layer.placed[0]
     if placed.kernel is not own or not placed.handle.plain:
         return None
-    packed: Packed = placed.handle.packed
-    return packed
+    found: Packed = placed.handle.packed
+    return found

@@ -1,7 +1,7 @@
 """How many launches a layer costs for one token, read off the graph: of mlx-lm's own model and of localq's.
 
 Figures are those of MLX's graph, not measured on a device. mlx-lm quantises the same shapes to 4 bits with its own
-mode; localq runs them packed as q4_k with its own kernels, queries, keys and values in one, gate and up in one.
+mode; localq runs them packed as q4_k with its own kernels, its layers fused.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from localq.checkpoints import open_checkpoint
 from localq.kernels import own, registry
+from localq.models.fused import fuse
 from localq.models.loader import load_model
 from localq.models.shared import share
 from tests.factories import build, ggml, write_gguf
@@ -25,12 +26,15 @@ from tests.metal.harness import REAL, Harness
 from tests.metal.launches import per_layer
 
 MODELS = {"llama": 17, "qwen3": 19, "qwen3_moe": 30, "gemma3": 37}  # -> launches of a layer with mlx-lm 0.32.2
-OURS = {
-    "llama": (14, 4),
-    "qwen3": (16, 4),
-    "qwen3_moe": (25, 5),
-    "gemma3": (34, 4),
-}  # of localq, of which packed products
+# localq's: heads are cached by MLX (one write for keys, one for values) and meet each other in its attention. Gemma's
+# count has two concatenations more than a step usually has: the test's prompt has just filled its cache's first piece.
+OURS = {"llama": 7, "qwen3": 8, "qwen3_moe": 11, "gemma3": 12}
+UNPACKED = {
+    "llama": 3,
+    "qwen3": 3,
+    "qwen3_moe": 5,
+    "gemma3": 5,
+}  # of these MLX's; a mixture's norm and router among them
 LAYERS = {"gemma3": 6}  # its masks are made for whole patterns of layers
 
 
@@ -71,6 +75,7 @@ def packed(harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
             with open_checkpoint(path) as checkpoint:
                 model = load_model(checkpoint)[0]
             share(model)
+            fuse(model)
             step = stepper(model)
             monkeypatch.setattr(own, "factory", lambda: REAL)
             return step
@@ -88,7 +93,7 @@ def packed(harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 @pytest.mark.parametrize("arch", sorted(MODELS))
 def test_launches_of_a_layer(packed: Callable[[str], Any], arch: str) -> None:
     theirs, ours = (per_layer(make(arch), LAYERS.get(arch, 2)) for make in (plain, packed))
-    products = sum(n for name, n in ours.items() if name.startswith("localq"))
+    rest = sum(n for name, n in ours.items() if not name.startswith("localq"))
     print(arch, "mlx-lm", theirs.total(), dict(theirs), "localq", ours.total(), dict(ours))
     assert theirs.total() == MODELS[arch], dict(theirs)
-    assert (ours.total(), products) == OURS[arch], dict(ours)
+    assert (ours.total(), rest) == (OURS[arch], UNPACKED[arch]), dict(ours)

@@ -1,8 +1,11 @@
-"""Whole tiny models whose projections share launches: the logits of the reference, decoded token by token."""
+"""Whole tiny models whose projections share launches, then whose layers are fused: the logits of the reference."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -11,43 +14,123 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from localq.checkpoints import open_checkpoint
 from localq.kernels import own, registry
+from localq.models import fused
 from localq.models.loader import load_model
 from localq.models.shared import share
 from tests.factories import build, ggml, write_gguf
 from tests.metal.harness import Harness
 
-IDS = [1, 5, 9, 33, 77, 101]
+IDS = [1, 5, 9, 33, 77, 101, 14]
 LAYERS = {"gemma3": 6}  # else one
-GROUPS = {"llama": 2, "qwen3": 2, "qwen3_moe": 1, "gemma3": 12}  # q/k/v, and gate/up where there are no experts
+GROUPS = {"llama": 2, "llama3": 2, "qwen3": 2, "qwen3_moe": 1, "gemma3": 12}  # q/k/v; gate/up, where no experts are
+CLOSE = 1e-5  # of the range of the logits: float32 sums in another order
+
+pytestmark = pytest.mark.skipif(not ggml.available(), reason="needs llama-cpp-python (extra `llama`)")
 
 
-def decoded(path: Path, sharing: bool) -> tuple[np.ndarray, int]:
-    """Logits of a prompt of three tokens, then one at a time; and how many groups share a launch."""
+def load(path: Path) -> Any:
     with open_checkpoint(path) as checkpoint:
         model = load_model(checkpoint)[0]
     model.eval()
-    groups = share(model) if sharing else 0
+    return model
+
+
+def decoded(model: Any) -> np.ndarray:
+    """Logits of a prompt of three tokens, then of one at a time, then of two at once."""
     cache = make_prompt_cache(model)
-    rows = [np.array(model(mx.array([IDS[:3]]), cache=cache)[0])]
-    rows += [np.array(model(mx.array([[token]]), cache=cache)[0]) for token in IDS[3:]]
-    return np.concatenate(rows), groups
+    pieces = [IDS[:3], *([token] for token in IDS[3:5]), IDS[5:]]
+    return np.concatenate([np.array(model(mx.array([ids]), cache=cache)[0]) for ids in pieces])
 
 
-@pytest.mark.parametrize("arch", GROUPS)
-def test_logits_of_shared_launches(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arch: str
-) -> None:
-    if not ggml.available():
-        pytest.skip("needs llama-cpp-python (extra `llama`)")
-    path = tmp_path / "m.gguf"
-    write_gguf(build(arch, num_hidden_layers=LAYERS.get(arch, 1)), path, "q8_0")
-    want, _ = decoded(path, sharing=False)
-    made = harness.factory()
+@pytest.fixture
+def launched(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """On a Mac, played on the executor: kernels launched, counted."""
+    counted: Counter[str] = Counter()
+    real = harness.factory()
+
+    def factory(**made: Any) -> Callable[..., Any]:
+        kernel = real(**made)
+
+        def call(**how: Any) -> Any:
+            counted[made["name"]] += 1
+            return kernel(**how)
+
+        return call
+
+    monkeypatch.delenv("LOCALQ_KERNELS", raising=False)
     monkeypatch.setattr(registry, "_VERDICTS", {})
-    monkeypatch.setattr(own, "factory", lambda: made)
+    monkeypatch.setattr(fused, "_VERDICTS", {})
+    monkeypatch.setattr(own, "factory", lambda: factory)
+    return counted
+
+
+def metal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "device", lambda: "metal")
     monkeypatch.setattr(registry, "activation_dtype", lambda stored: mx.float32)
     monkeypatch.setattr(registry, "_agrees", lambda *what: "")
-    got, groups = decoded(path, sharing=True)
-    assert groups == GROUPS[arch]
-    assert np.abs(got - want).max() <= 1e-5 * np.ptp(want)
+
+
+def mixed(name: str, shape: tuple[int, ...]) -> str:
+    """As Q4_K_M has it: values and down in more bits than their neighbours; a gate that is not packed as its up."""
+    if len(shape) == 1:
+        return "f32"
+    more = "attn_v" in name or "ffn_down" in name
+    return "q6_k" if more else "q5_k" if "blk.1.ffn_gate" in name else "q4_k"
+
+
+@pytest.mark.parametrize("arch", GROUPS)
+def test_logits_of_shared_launches_and_of_fused_layers(
+    launched: Counter[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arch: str
+) -> None:
+    path = write_gguf(build(arch, num_hidden_layers=LAYERS.get(arch, 1)), tmp_path / "m.gguf", "q8_0")
+    want = decoded(load(path))
+    metal(monkeypatch)
+    model = load(path)
+    assert share(model) == GROUPS[arch]
+    assert np.abs(decoded(model) - want).max() <= CLOSE * np.ptp(want)
+    assert fused.fuse(model) == LAYERS.get(arch, 1)
+    launched.clear()
+    assert np.abs(decoded(model) - want).max() <= CLOSE * np.ptp(want)
+    names = " ".join(launched)
+    assert "fused_norm" in names and ("vector" in names) and ("few" in names)
+    assert ("turned" in names) == (arch in ("qwen3", "qwen3_moe", "gemma3")) and not fused.fuse(model)
+
+
+def test_formats_that_differ_are_fused_apart(
+    launched: Counter[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write_gguf(build("llama", num_hidden_layers=2), tmp_path / "m.gguf", mixed)
+    want = decoded(load(path))
+    metal(monkeypatch)
+    model = load(path)
+    assert fused.fuse(model) == 2
+    first, second = (layer.step for layer in model.layers)
+    assert [len(each) for each in first.heads.groups] == [2, 1] and first.glu and second.glu is None
+    assert np.abs(decoded(model) - want).max() <= CLOSE * np.ptp(want)
+
+
+def test_mlx_lms_layer_where_fused_ones_do_not_serve(
+    launched: Counter[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write_gguf(build("llama", num_hidden_layers=2), tmp_path / "m.gguf", "q8_0")
+    assert fused.fuse(load(path)) == 0  # on a CPU
+    metal(monkeypatch)
+    monkeypatch.setenv("LOCALQ_KERNELS", "reference")
+    assert fused.fuse(load(path)) == 0
+    monkeypatch.delenv("LOCALQ_KERNELS")
+    model, right = load(path), own.factory()
+
+    def wrong(**made: Any) -> Any:
+        return right(**{**made, "source": made["source"].replace("1.0f + exp", "2.0f + exp")})
+
+    monkeypatch.setattr(own, "factory", lambda: wrong)
+    with pytest.warns(RuntimeWarning, match="fused kernels for q8_0 on metal disagree") as warned:
+        assert fused.fuse(model) == 0
+    assert len(warned) == 1
+    monkeypatch.setattr(own, "factory", lambda: right)
+    monkeypatch.setattr(fused, "_VERDICTS", {})
+    assert fused.fuse(model) == 2
+    launched.clear()
+    model(mx.array([list(range(1, 30))]))  # a prompt
+    model.train()
+    assert not [name for name in launched if "fused" in name]
