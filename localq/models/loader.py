@@ -28,6 +28,7 @@ from localq.formats import find
 from localq.kernels import registry
 from localq.kernels.residency import release_all
 from localq.models.architecture import build, check_config, decoded_first, read_directly, renamed
+from localq.models.experts import stacked
 from localq.models.linear import PackedEmbedding, PackedLinear, PackedMultiLinear, PackedSwitchLinear
 from localq.models.provenance import Ledger, Traced
 from localq.models.report import report
@@ -118,6 +119,7 @@ class _Load:
                     f"mlx-lm's '{self.model_type}' cannot take these tensors as stored: "
                     f"{type(error).__name__}: {error}."
                 ) from error
+        shown = stacked(shown, wanted)
         given: Given = {}
         for name in list(shown):
             value = shown.pop(name)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
 _NAMES = {
@@ -33,3 +34,16 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, s
         end = ends[1]
     text = json.dumps(header).encode()
     path.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, *data]))
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file that `save` wrote."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    names, found = {name: kind for kind, name in _NAMES.items()}, {}
+    for name, entry in json.loads(data[8 : 8 + size]).items():
+        if name != "__metadata__":
+            first, last = (8 + size + end for end in entry["data_offsets"])
+            kind = np.dtype(getattr(ml_dtypes, names[entry["dtype"]], names[entry["dtype"]]))
+            found[name] = np.frombuffer(data[first:last], kind).reshape(entry["shape"])
+    return found
