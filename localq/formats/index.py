@@ -69,6 +69,8 @@ FILES: dict[str, tuple[str, str]] = {
     "quip": ("Qidxs", "SU SV Wscale codebook_id fuse_scales scaleWH"),
     "spqr": ("dense_weights", "col_vals in_perm row_offsets"),
     "torchao_bytes": ("_weight_qdata", "_weight_scale _weight_zero_point"),
+    "torchao_floats": ("_weight_qdata", "_weight_act_per_tensor_scale _weight_per_tensor_scale _weight_scale"),
+    "torchao_int4": ("_weight_qdata", "_weight_act_pre_scale _weight_scale _weight_zero_point"),
     "tq": ("weight", "norms seed"),
     "vptq": (
         "indices",

@@ -3,8 +3,9 @@
 `_weight_qdata` int8 or float8 `[out, in]`, `_weight_scale` `[rows, groups]`, for int8 `_weight_zero_point` of that
 shape where it is asymmetric. Scales are spread evenly: `[1, 1]`, `[out, 1]` or `[out, in / group]`. What a tensor is
 stands in the file's header, under its name, as JSON: `_type` Int8Tensor, IntxUnpackedToInt8Tensor (values of fewer
-bits, one a byte) or Float8Tensor. Other types are refused by name: int4 in the order of tiles, or the floats of MX
-and NVFP4. Source: torchao/prototype/safetensors, quantization/quantize_/workflows, 0.18.
+bits, one a byte) or Float8Tensor; Int4Tensor is torchao_int4.py's, MXTensor and NVFP4Tensor are torchao_floats.py's.
+Other types, int4 in the order of tiles, are refused by name.
+Source: torchao/prototype/safetensors, quantization/quantize_/workflows, 0.18.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from localq.formats.integers import affine, affine_group
 from localq.formats.rows_of_bytes import native_rows
 
 _TYPES = {"Int8Tensor": "int8", "IntxUnpackedToInt8Tensor": "int8", "Float8Tensor": "float8_e4m3fn|float8_e5m2"}
+_ELSEWHERE = ("Int4Tensor", "MXTensor", "NVFP4Tensor")
 _PARTS = ("_weight_qdata", "_weight_scale", "_weight_zero_point")
 
 
@@ -84,8 +86,8 @@ class TorchAO(Format):
         """What the header says of this tensor (`torchao_tensor`), and the shapes."""
         if "_weight_qdata" not in stored:
             return None
-        kind = _kind((quantization or {}).get("torchao_tensor"))
-        if _TYPES[kind] != cls.codes:
+        kind = read_header((quantization or {}).get("torchao_tensor"), stored)["_type"]
+        if _TYPES.get(kind) != cls.codes:
             return None
         data, scale = stored["_weight_qdata"], stored.get("_weight_scale")
         if scale is None or len(data.shape) != 2 or data.dtype not in cls.codes.split("|"):
@@ -165,11 +167,11 @@ class TorchAOFloat8(TorchAO, name="torchao_float8", checked="torchao", kernel="f
         return PackedTensor(cls, shape, {"_weight_qdata": codes, "_weight_scale": scale})
 
 
-def _kind(text: Any) -> str:
-    """`_type` of a header entry.
+def read_header(text: Any, stored: Mapping[str, Part]) -> dict[str, Any]:
+    """What the header's entry says of a tensor: the values of its `_data`, and `_type`.
 
     Raises:
-        CheckpointError: there is no entry, or it is no JSON of that kind.
+        CheckpointError: there is no entry, or it is no JSON of that kind, or names an array that is not stored.
         UnsupportedError: a type localq does not decode.
     """
     if not isinstance(text, str) or len(text) > 1 << 16:
@@ -178,10 +180,18 @@ def _kind(text: Any) -> str:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"The header's entry about this torchao tensor is no JSON: {error}.") from None
-    kind = found.get("_type") if isinstance(found, dict) else None
-    if kind not in _TYPES:
+    kind, data = (found.get("_type"), found.get("_data")) if isinstance(found, dict) else (None, None)
+    known = (*_TYPES, *_ELSEWHERE)
+    if kind not in known:
         raise UnsupportedError(
-            f"torchao stored this tensor as {str(kind)[:40]!r}; localq decodes {', '.join(_TYPES)}.",
-            "int4 of torchao lies in the order of a CUDA kernel's tiles: take the model in another packing.",
+            f"torchao stored this tensor as {str(kind)[:40]!r}; localq decodes {', '.join(known)}.",
+            "Other int4 of torchao lies in the order of one device's kernel: take the model in another packing.",
         )
-    return str(kind)
+    names = found.get("_tensor_data_names")
+    for name in names if isinstance(names, list) else []:
+        if f"_weight_{name}" not in stored:
+            raise CheckpointError(
+                f"The header says that this {kind} has the array {str(name)[:40]!r}; stored are "
+                f"{', '.join(sorted(stored))}."
+            )
+    return {**(data if isinstance(data, dict) else {}), "_type": str(kind)}

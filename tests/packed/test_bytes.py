@@ -124,7 +124,7 @@ def test_online_leaves_heads_and_embeddings_as_they_are(tmp_path: Path) -> None:
     ("kind", "said"),
     [
         ("Int4TilePackedTo4dTensor", "torchao stored this tensor as 'Int4TilePackedTo4dTensor'"),
-        ("Int4Tensor", "as 'Int4Tensor'"),
+        ("Int4PlainInt32Tensor", "as 'Int4PlainInt32Tensor'"),
         (None, "no entry about this torchao tensor"),
         ("{", "no JSON"),
     ],
@@ -139,7 +139,7 @@ def test_torchao_types_that_are_not_decoded(tmp_path: Path, kind: str | None, sa
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"_weight_scale": None}, "no scale; expected"),
+        ({"_weight_scale": None}, "has the array 'scale'; stored are _weight_qdata, _weight_zero_point"),
         ({"_weight_scale": np.ones((15, 1), np.float32)}, r"\(15, 1\); expected \(1, 1\) or \(16, groups\)"),
         ({"_weight_scale": np.full((16, 1), np.nan, np.float32)}, "nan; expected finite"),
     ],

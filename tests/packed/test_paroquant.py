@@ -77,13 +77,13 @@ def paro(weight: np.ndarray) -> Packed:
     rng, (_, width), group, steps = np.random.default_rng(len(weight)), weight.shape, 32, 3
     pairs = np.stack([np.concatenate([rng.permutation(group) for _ in range(width // group)]) for _ in range(steps)])
     theta = rng.uniform(-3, 3, (steps, width // 2)).astype(np.float16)
-    by = rng.uniform(0.5, 2, width).astype(np.float16)
-    turn: np.ndarray = np.diag(by.astype(np.float64))
+    by = np.asarray(rng.uniform(0.5, 2, width), np.float16)
+    turn = np.eye(width) * by[:, None]
     for k in range(steps):
         step = np.zeros((width, width))
         for n in range(width // 2):
             start = 2 * n // group * group
-            i, j, angle = start + pairs[k, 2 * n], start + pairs[k, 2 * n + 1], theta[k, n].astype(np.float64)
+            i, j, angle = start + pairs[k, 2 * n], start + pairs[k, 2 * n + 1], float(theta[k, n])
             step[[i, j, j, i], [i, j, i, j]] = np.cos(angle), np.cos(angle), np.sin(angle), -np.sin(angle)
         turn = turn @ step
     parts, values = awq(group)((weight @ np.linalg.inv(turn).T).astype(np.float32))
