@@ -13,6 +13,7 @@ std::vector<Shadow> arena_shadow(ARENA);
 std::vector<std::vector<Shadow>> output_shadow;
 std::vector<std::pair<uintptr_t, uintptr_t>> own_segments;  // this library's constants, among others
 uintptr_t own_base;
+std::vector<uint64_t> loads, loaded;  // of every buffer: how often it was read, how many bytes
 
 int find_own(struct dl_phdr_info* info, size_t, void*) {
   std::vector<std::pair<uintptr_t, uintptr_t>> segments;
@@ -113,6 +114,10 @@ void access(void* address, unsigned n, bool write, bool aligned, uintptr_t pc) {
     if (p < b.start || p + n > b.start + b.size) continue;
     if (b.output) touch_all(&output_shadow[i][p - b.start], n, write, true, pc, "output", p - b.start);
     else if (write) refuse(pc, "write to an input", n);
+    if (!write) {
+      loads[i]++;
+      loaded[i] += n;
+    }
     return;
   }
   if (p >= (char*)fibers.data() && p < (char*)(fibers.data() + fibers.size())) return;  // the ids of a thread
@@ -128,6 +133,8 @@ void access(void* address, unsigned n, bool write, bool aligned, uintptr_t pc) {
 void start_checks() {
   if (own_segments.empty()) dl_iterate_phdr(find_own, nullptr);
   output_shadow.assign(launch->buffers.size(), {});
+  loads.assign(launch->buffers.size(), 0);
+  loaded.assign(launch->buffers.size(), 0);
   for (size_t i = 0; i < launch->buffers.size(); i++)
     if (launch->buffers[i].output) output_shadow[i].assign(launch->checked ? launch->buffers[i].size : 0, Shadow{});
 }

@@ -331,6 +331,14 @@ void lq_fail(const char* message) {
   die();
 }
 
+// Of the last checked launch: how often each buffer was read, and how many bytes in all.
+void lq_counted(uint64_t* times, uint64_t* bytes) {
+  for (size_t i = 0; i < loads.size(); i++) {
+    times[i] = loads[i];
+    bytes[i] = loaded[i];
+  }
+}
+
 // Buffers in the order of the signature, with their sizes in bytes and whether they are outputs.
 // options: lanes reversed, sum order, subnormals flushed, instrumented. Returns what was found, "" if nothing.
 const char* lq_launch(void* const* buffers, const uint64_t* sizes, const int* outputs, int count, const uint32_t* grid,
