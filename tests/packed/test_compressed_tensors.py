@@ -17,7 +17,7 @@ from tests.packed.fixtures import NAME, Variant, assert_same, read, variants, wr
 from tests.packed.native import assert_rows, decoded_by_mlx
 
 PROVES = {"ct_int", "ct_bytes", "fp8", "nvfp4_packed", "mxfp4_packed", "mxfp8_bytes"}
-VARIANTS = variants("compressed_tensors.safetensors")
+VARIANTS = variants("compressed_tensors.safetensors") | variants("ct_bytes.safetensors")
 
 
 def parts_of(name: str, **change: Any) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from tests.packed.fixtures import NAME, assert_same, read, variants, write
 from tests.packed.native import decoded_by_mlx
 
 PROVES = {"hqq"}
-VARIANTS = variants("hqq.safetensors")
+VARIANTS = variants("hqq.safetensors") | variants("hqq_columns.safetensors")
 
 
 @pytest.mark.parametrize("name", VARIANTS)
