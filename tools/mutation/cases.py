@@ -15,9 +15,9 @@ from localq_metal.dequantize import dequantize
 from localq_metal.gather import gather
 from localq_metal.source import Packed
 from tests.metal.blocks import STEMS, every_kind, minima, oracle, ordinary, packed
+from tests.metal.recorded import Trial, recorded
 from tests.metal.test_layouts import NAMES, between, drawn, ends_of_mxfp6, held, nan_among_sparse
 from tests.metal.test_qmv import SINGLE_STEPS, single
-from tools.mutation.batch import Trial, recorded
 
 EXPERTS = [1, 0, 1]
 SIZES = (("bnb_fp4_g64_double", 32, 512), ("bnb_fp4_g64_double", 257, 64))  # 256 and 257 scales a matrix
