@@ -20,7 +20,6 @@ _METHODS = {
     "qqq": "QQQ stores weights in the order of its CUDA kernel's tiles",
     "gguf": "ggml's blocks in safetensors are gptqmodel's alone; localq reads them from GGUF files",
     "qtip": "localq has no reader of QTIP's trellis codes, which are kept in tiles for its CUDA kernels",
-    "fp_quant": "FP-Quant rotates activations in its own Triton kernel",
 }
 # one of these as the config's layout of a method that has others, too
 _LAYOUTS = {"marlin", "marlin-24", "marlin_24", "bitblas", "gptq_marlin", "qqq"}

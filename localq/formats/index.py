@@ -33,6 +33,7 @@ FILES: dict[str, tuple[str, str]] = {
     "exl3": ("trellis", "mcg mul1 su suh sv svh"),
     "f16": ("weight", ""),
     "f32": ("weight", ""),
+    "fp_quant": ("forward_hadamard_matrix", "backward_hadamard_matrix qweight scales weight_global_scale"),
     "fp8": ("weight", "scale weight_scale weight_scale_inv"),
     "fp8_inverse": ("weight", "weight_scale_inv"),
     "gemma_qat": (

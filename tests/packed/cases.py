@@ -106,6 +106,9 @@ def made() -> Iterator[Case]:
     for bits in (2, 3, 4):
         t = FORMATS[f"tq{bits}"].sample((4, 512), RNG)
         yield Case(t.format.name, dict(t.parts), _config({"quant_method": "tq"}))
+    for form in FORMATS["fp_quant"].examples():  # its package needs a GPU
+        t, code = form.sample((4, 128), RNG), form.name.split("_")[2]
+        yield Case(form.name, dict(t.parts), _config({"quant_method": "fp_quant", "forward_dtype": code}))
     t = FORMATS["mxfp4_blocks"].sample((3, 64, 64), RNG)
     module = "model.layers.0.mlp.experts.gate_up_proj"
     said = {"quant_method": "mxfp4"}

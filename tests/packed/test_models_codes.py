@@ -195,7 +195,6 @@ def test_qtip_is_refused_by_name(tmp_path: Path) -> None:
         ({**BNB8, "transform_config": ["R4"]}, "not understood"),
         ({**BNB8, "rotation_config": {"hadamard_type": "hadamard"}}, "rotation_config"),
         ({"quant_method": "eetq"}, "EETQ stores int8 weights in an order of CUDA tensor-core tiles"),
-        ({"quant_method": "fp_quant"}, "FP-Quant rotates activations"),
         ({"quant_method": "sinq"}, "SINQ"),
         ({"quant_method": "bitnet", "use_rms_norm": True}, "use_rms_norm puts a norm before every linear layer"),
     ],

@@ -27,7 +27,6 @@ REFUSED: dict[str, tuple[dict[str, Any] | None, dict[str, np.ndarray], str]] = {
     "qqq": ({"quant_method": "qqq", "bits": 4}, {"B": INT, "s_channel": HALF, "s_group": HALF}, "QQQ"),
     "gptqmodel's qqq": ({"quant_method": "gptq", "checkpoint_format": "qqq"}, {"B": INT, "s_channel": HALF}, "qqq"),
     "ggml's blocks": ({"quant_method": "gguf", "bits": "q4_k_m"}, {"qweight": INT.astype(np.uint8)}, "GGUF"),
-    "fp_quant": ({"quant_method": "fp_quant"}, {"qweight": INT.astype(np.uint8)}, "FP-Quant"),
     "sinq": ({"quant_method": "sinq"}, {"W_q": INT.astype(np.uint8)}, "SINQ"),
     "eetq": ({"quant_method": "eetq"}, {"weight": INT.astype(np.int8), "weight_scales": HALF[0]}, "EETQ.*own kernel"),
     "2:4 sparse": (
