@@ -29,7 +29,7 @@ _FLOATS = "bfloat16|float16|float32"
 class TorchAOInt4(
     Format,
     name="torchao_int4",
-    checked="torchao, mslk",
+    checked="torchao",
     family="torchao",
     bits=4,
     group_size=128,
