@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # it reads no such scale: arrays of these names beside a matrix, or alone, are told as unused.
 UNUSED = {
     *("input_scale", "input_global_scale", "input_zero_point", "output_scale", "act_global_scale"),
-    *("activation_scale", "activation_scale_inv", "qscale_act"),
+    *("activation_scale", "activation_scale_inv", "qscale_act", "output_zero_point"),
+    *("input_scale_2", "input_zero_point_2", "output_scale_2", "output_zero_point_2"),  # of Quark's two-stage schemes
     *("k_scale", "v_scale", "q_scale", "kv_scale", "k_zero_point", "v_zero_point", "prob_scale"),
     *("k_cache_scale", "v_cache_scale"),
     *("k_proj.k_scale", "v_proj.v_scale", "k_proj.output_scale", "v_proj.output_scale"),

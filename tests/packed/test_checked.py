@@ -39,7 +39,7 @@ def writers() -> dict[str, set[str]]:
 
 
 def test_every_oracle_decoded_a_fixture(tmp_path: Path) -> None:
-    noted, seen = writers(), defaultdict(set)
+    noted, seen = writers(), defaultdict[str, set[str]](set)
     for number, case in enumerate(every()):
         if case.label in noted:
             (tmp_path / str(number)).mkdir()

@@ -174,6 +174,17 @@ def test_damage_is_told(tmp_path: Path, name: str, change: dict[str, Any], weigh
     assert NAME in str(error.value)
 
 
+def test_scales_of_activations_and_caches_are_told(tmp_path: Path) -> None:
+    """Static schemes of inputs, outputs (the cache's, on k_proj and v_proj) and of two stages store these."""
+    names = ("input_scale", "input_zero_point", "output_scale", "output_zero_point", "input_scale_2", "output_scale_2")
+    parts = parts_of("nvfp4", **dict.fromkeys(names, np.ones((), np.float32)))
+    save(tmp_path / "model.safetensors", {f"{NAME}.{n}": a for n, a in parts.items()})
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": config_of("nvfp4")}))
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.unsupported is None and set(checkpoint.unused) == {f"{NAME}.{n}" for n in names}
+        assert_same(checkpoint[f"{NAME}.weight"], VARIANTS["nvfp4"])
+
+
 def test_a_packed_module_that_is_excluded(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="excludes this module"):
         load(tmp_path, parts_of("int8_channel"), {**config_of("int8_channel"), "exclude": ["*up_proj"]})
