@@ -92,7 +92,7 @@ def test_damage_is_told_with_tensor_found_and_expected(tmp_path: Path, case: str
     assert PATH in str(error.value) or case == "qmap"
 
 
-OTHER = "model.vision_tower.layers.0.mlp.up_proj"
+OTHER = "model.adapter.layers.0.mlp.up_proj"
 
 
 @pytest.mark.parametrize(
