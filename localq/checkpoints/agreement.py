@@ -40,6 +40,23 @@ def check_scheme(form: type[Format], settings: Mapping[str, Any] | None) -> None
         kind, bits = settings["type"], settings.get("num_bits")
         starts = ("ct_",) if kind == "int" else _FLOATS.get(bits, ())
         _require(form, f"type {kind!r} of {bits!r} bits", starts)
+        _check_floats(form, settings)
+    elif (
+        method == "bitsandbytes"
+        and settings.get("load_in_4bit") is False
+        and form.name.startswith(("bnb_nf4", "bnb_fp4"))
+    ):
+        _require(form, "load_in_4bit false", ("bnb_int8",))
+
+
+def _check_floats(form: type[Format], settings: Mapping[str, Any]) -> None:
+    """Strategy and symmetry of 8-bit floats, whose arrays say both."""
+    grain, strategy = getattr(form, "grain", None), settings.get("strategy")
+    if settings["type"] == "float" and settings.get("symmetric") is False:
+        _require(form, "symmetric false", ("ct_",))
+    sure = grain == "channel" or (grain == "tensor" and getattr(form, "style", "") != "pair")  # (1, 1): of one output?
+    if sure and strategy in ("tensor", "channel") and grain != strategy:
+        _require(form, f"strategy {strategy!r}", (f"fp8_e4m3_{strategy}", f"fp8_e5m2_{strategy}"))
 
 
 def _require(form: type[Format], said: str, starts: tuple[str, ...]) -> None:

@@ -34,6 +34,9 @@ def test_modelopt(tmp_path: Path, name: str, algo: str) -> None:
     [
         ("fp8_channel", {"num_bits": 4}),
         ("fp8_tensor", {"type": "int"}),
+        ("fp8_tensor", {"strategy": "channel"}),
+        ("fp8_channel", {"strategy": "tensor"}),
+        ("fp8_channel", {"symmetric": False}),
         ("int8_channel", {"type": "float"}),
         ("mxfp4", {"num_bits": 8}),
         ("nvfp4", {"type": "int"}),
