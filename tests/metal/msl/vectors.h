@@ -7,7 +7,10 @@ template <class T, int N> struct vec;
 template <class T> struct alignas(2 * sizeof(T)) vec<T, 2> {
   T x, y;
   vec() = default;
+  LQ_F explicit constexpr vec(T a) : x(a), y(a) {}
   LQ_F constexpr vec(T a, T b) : x(a), y(b) {}
+  LQ_F T& operator[](int k) { return k ? y : x; }
+  LQ_F const T& operator[](int k) const { return k ? y : x; }
 };
 template <class T> struct alignas(4 * sizeof(T)) vec<T, 3> {
   T x, y, z;
