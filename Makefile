@@ -2,7 +2,7 @@
 #   make chat    talk to the bundled model          make test    the whole suite
 #   make check   format, lint, types, floors, sizes, tests
 #   make fix     let ruff mend what it can          make size    lines by file      make bench   ratios to others
-#   make bench-kernels   on this device      make prove-kernels   mutants of every decoder, every format in every dtype (hours)
+#   make bench-kernels   on this device      make prove-kernels   mutants of every decoder, every format in every dtype (about an hour)
 
 .PHONY: chat test check format lint types floors fix size bench bench-kernels prove-kernels clean
 .DEFAULT_GOAL := chat
