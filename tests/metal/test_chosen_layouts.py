@@ -13,7 +13,7 @@ from localq.formats.gptq import GPTQ
 from localq.kernels import arrays, own, registry
 from localq.kernels.checks import check_format, random_tensor
 from tests.metal.harness import Harness
-from tests.metal.test_layouts import drawn, form_of
+from tests.metal.test_layouts import ROTATED, drawn, form_of
 
 
 @pytest.fixture

@@ -173,7 +173,10 @@ def test_normed_and_rotated_heads(harness: Harness, dtype: mx.Dtype, head: int) 
         draw(2, head, dtype),
     )
     t = table(range(9, 11), head)
-    y = turned(harness.factory(CHECKED), q, k, Norm(gain.reshape(-1), EPS), t)
+    v = 2 * k
+    y = turned(harness.factory(CHECKED), (q, k, v), Norm(gain.reshape(-1), EPS), t)
+    assert mx.array_equal(y[:, 4:], v)
+    y = y[:, :4]
     heads, gains = np.concatenate([floats(q), floats(k)], axis=1), np.repeat(floats(gain), [3, 1], axis=0)
     normed = heads / np.sqrt((heads**2).mean(axis=-1, keepdims=True) + EPS) * gains
     off = (head + 16) * U * np.abs(normed).reshape(2, 4, 2, -1).sum(axis=2)
@@ -219,16 +222,14 @@ def test_twins_are_equal(harness: Harness) -> None:
     stack = stacks("q4_k", 2)[0]
     x, more = draw(3, 512, mx.float32, scale(w)), draw(3, 21, mx.float32)
     norm, turn = Norm(draw(1, 512, mx.float32)[0], EPS), Turn(table(range(1), 16), 32, 16)
-    named, scores = mx.array([2, 0, 1]), mx.array([0.5, 0.25, 0.125])
+    named, scores, heads = mx.array([2, 0, 1]), mx.array([0.5, 0.25, 0.125]), x[:, :64].reshape(3, 2, 32)
     for call in (
         lambda f: fused(f, each, x[:1], Around(norm=norm, act="silu")),
         lambda f: fused(f, each[:1], x, Around(more=more)),
         lambda f: fused(f, each, x[:1], Around(norm=norm, turn=turn)),
         lambda f: fused(f, stack, x, Around(act="gelu", experts=Experts(named, 1))),
         lambda f: fused(f, stack[:1], x, Around(more=more[:1], experts=Experts(named, 3, scores))),
-        lambda f: turned(
-            f, x[:, :64].reshape(3, 2, 32), x[:, 64:96].reshape(3, 1, 32), Norm(x[0, :64], EPS), x[:, :32]
-        ),
+        lambda f: turned(f, (heads, heads[:, :1], heads[:, 1:]), Norm(x[0, :64], EPS), x[:, :32]),
         lambda f: norm_add(f, x, 2 * x, norm),
         lambda f: route(f, x[:, :40], 4, True)[0],
     ):

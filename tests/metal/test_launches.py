@@ -26,15 +26,14 @@ from tests.metal.harness import REAL, Harness
 from tests.metal.launches import per_layer
 
 MODELS = {"llama": 17, "qwen3": 19, "qwen3_moe": 30, "gemma3": 37}  # -> launches of a layer with mlx-lm 0.32.2
-# localq's: heads are cached by MLX (one write for keys, one for values) and meet each other in its attention. Gemma's
-# count has two concatenations more than a step usually has: the test's prompt has just filled its cache's first piece.
-OURS = {"llama": 7, "qwen3": 8, "qwen3_moe": 11, "gemma3": 12}
-UNPACKED = {
-    "llama": 3,
-    "qwen3": 3,
-    "qwen3_moe": 5,
+# localq's. Of Gemma's, two are concatenations that most steps do without: the cache of a window grows by 256 tokens.
+OURS = {"llama": 6, "qwen3": 7, "qwen3_moe": 10, "gemma3": 12}
+REST = {
+    "llama": 2,
+    "qwen3": 2,
+    "qwen3_moe": 4,
     "gemma3": 5,
-}  # of these MLX's; a mixture's norm and router among them
+}  # of these MLX's: caches, attention; a mixture's norm, router
 LAYERS = {"gemma3": 6}  # its masks are made for whole patterns of layers
 
 
@@ -96,4 +95,4 @@ def test_launches_of_a_layer(packed: Callable[[str], Any], arch: str) -> None:
     rest = sum(n for name, n in ours.items() if not name.startswith("localq"))
     print(arch, "mlx-lm", theirs.total(), dict(theirs), "localq", ours.total(), dict(ours))
     assert theirs.total() == MODELS[arch], dict(theirs)
-    assert (ours.total(), rest) == (OURS[arch], UNPACKED[arch]), dict(ours)
+    assert (ours.total(), rest) == (OURS[arch], REST[arch]), dict(ours)

@@ -91,6 +91,8 @@ def test_logits_of_shared_launches_and_of_fused_layers(
     assert fused.fuse(model) == LAYERS.get(arch, 1)
     launched.clear()
     assert np.abs(decoded(model) - want).max() <= CLOSE * np.ptp(want)
+    pairs = [type(c).__name__ for c in make_prompt_cache(model)].count("PairedKVCache")
+    assert pairs == 1  # of Gemma's the last, the others have rotating ones
     names = " ".join(launched)
     assert "fused_norm" in names and ("vector" in names) and ("few" in names)
     assert ("turned" in names) == (arch in ("qwen3", "qwen3_moe", "gemma3")) and not fused.fuse(model)
