@@ -1,4 +1,7 @@
-"""RMSNorm and RoPE of the heads of queries and keys in one launch, where MLX takes two of each."""
+"""RMSNorm and RoPE of the heads of queries and keys in one launch, where MLX takes two of each.
+
+Values come out behind keys, as they are: a cache can take both in one piece.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,27 @@ SIMDGROUPS = 2
 def _build(factory: Factory, eps: float) -> Callable[..., Any]:
     header, source = f"constant float EPS = {eps:.9e}f;\n", body("turned")
     assert len(header) + len(source) < LIMIT
-    names = ["q", "k", "gain", "turn"]
+    names = ["q", "k", "v", "gain", "turn"]
     return factory(name="localq_turned", input_names=names, output_names=["y"], source=source, header=header)
 
 
-def turned(factory: Factory, queries: mx.array, keys: mx.array, norm: Norm, table: mx.array) -> mx.array:
-    """`queries [m, hq, head]` and `keys [m, hk, head]`, each head normed and rotated: `[m, hq + hk, head]`.
+def turned(factory: Factory, each: tuple[mx.array, mx.array, mx.array], norm: Norm, table: mx.array) -> mx.array:
+    """Queries `[m, hq, head]`, keys and values `[m, hk, head]`: `[m, hq + 2 hk, head]`.
 
-    `norm.gain [2 * head]` is that of queries, then that of keys; `table [m, head]` is `fused.Turn.table`.
+    Heads of the first two are normed and rotated; `norm.gain [2 * head]` is that of queries, then that of keys;
+    `table [m, head]` is `fused.Turn.table`.
     """
-    (rows, some, head), few = queries.shape, keys.shape[1]
+    (rows, some, head), few = each[0].shape, each[1].shape[1]
     assert head % 2 == 0 and norm.gain.size == 2 * head and table.size == rows * head
-    groups = -(-rows * (some + few) // SIMDGROUPS)
+    assert each[1].shape == each[2].shape == (rows, few, head)
+    groups = -(-rows * (some + 2 * few) // SIMDGROUPS)
     y: mx.array = _build(factory, norm.eps)(
-        inputs=[queries.reshape(-1), keys.reshape(-1), norm.gain, table.reshape(-1)],
-        template=[("T", queries.dtype), ("HEAD", head), ("QUERIES", some), ("KEYS", few)]
+        inputs=[*(a.reshape(-1) for a in each), norm.gain, table.reshape(-1)],
+        template=[("T", each[0].dtype), ("HEAD", head), ("QUERIES", some), ("KEYS", few)]
         + [("ROWS", rows), ("SG", SIMDGROUPS)],
         grid=(32 * SIMDGROUPS * groups, 1, 1),
         threadgroup=(32 * SIMDGROUPS, 1, 1),
-        output_shapes=[(rows, some + few, head)],
-        output_dtypes=[queries.dtype],
+        output_shapes=[(rows, some + 2 * few, head)],
+        output_dtypes=[each[0].dtype],
     )[0]
     return y

@@ -20,6 +20,7 @@ from mlx.nn.layers.base import Module
 from localq.kernels import own, registry
 from localq.models.angles import angles
 from localq.models.linear import PackedSwitchLinear
+from localq.models.pairs import pair_caches, paired
 from localq.models.shared import packed
 from localq.models.step import Heads, Mixture, Step, modules
 from localq_metal.fused import Norm
@@ -63,6 +64,8 @@ def fuse(model: Module) -> int:
         made: Any = type(module)
         module.__class__ = _subclass(made)
         count += 1
+    if count and hasattr(model, "layers"):
+        pair_caches(model)
     return count
 
 
@@ -203,7 +206,8 @@ def _difference(layer: Any, step: Step, dtype: mx.Dtype) -> str:
     width = layer.input_layernorm.weight.size
     draws = np.random.default_rng(0).standard_normal((2, 1, 1, width)).astype(np.float32) * 1e-2
     first, second = (mx.array(d).astype(dtype) for d in draws)
-    caches = KVCache(), KVCache()
+    joined = step.heads is not None and step.heads.joined
+    caches = KVCache(), paired()() if joined else KVCache()
     try:
         for cache in caches:
             mx.eval(layer(first, None, cache))

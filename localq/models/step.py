@@ -13,6 +13,7 @@ import mlx.core as mx
 
 from localq.kernels import costs, own, product, tuning
 from localq.models.angles import Angles
+from localq.models.pairs import paired, parts
 from localq_metal.fused import Around, Experts, Norm, Turn, fused
 from localq_metal.norm_add import norm_add
 from localq_metal.qmv import BATCHES
@@ -29,6 +30,11 @@ class Heads:
     norm: Norm  # of what they multiply
     angles: Angles
     each: Norm | None = None  # of every head: the gain of queries, then that of keys
+
+    @property
+    def joined(self) -> bool:
+        """Whether keys and values come in one piece."""
+        return self.each is not None or len(self.groups[-1]) > 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,32 +91,37 @@ class Step:
         from mlx_lm.models.base import scaled_dot_product_attention
 
         (batch, length, _), head = x.shape, heads.angles.head
-        counts = (attention.n_heads, attention.n_kv_heads, attention.n_kv_heads)
+        many, few = attention.n_heads, attention.n_kv_heads
         table = heads.angles.table(0 if cache is None else cache.offset, batch, length)
-        q, k, v = self._projected(heads, x.reshape(batch * length, -1), counts, table)
-        q, k, v = (
-            a.reshape(batch, length, n, head).transpose(0, 2, 1, 3) for a, n in zip((q, k, v), counts, strict=True)
-        )
-        if cache is not None:
+        q, *kv = self._projected(heads, x.reshape(batch * length, -1), (many, few), table)
+        q = q.reshape(batch, length, many, head).transpose(0, 2, 1, 3)
+        if len(kv) == 1:
+            both = kv[0].reshape(batch, length, 2, few, head).transpose(2, 0, 3, 1, 4)
+            k, v = cache.update_pair(both) if isinstance(cache, paired()) else parts(both)
+        else:
+            k, v = (a.reshape(batch, length, few, head).transpose(0, 2, 1, 3) for a in kv)
+        if cache is not None and not (len(kv) == 1 and isinstance(cache, paired())):
             k, v = cache.update_and_fetch(k, v)
         y = scaled_dot_product_attention(q, k, v, cache=cache, scale=attention.scale, mask=mask)
         return y.transpose(0, 2, 1, 3).reshape(batch * length, -1)
 
-    def _projected(self, heads: Heads, x: mx.array, counts: tuple[int, ...], table: mx.array) -> list[mx.array]:
-        """Queries, keys and values `[m, heads * head]`, the first two rotated."""
-        head = heads.angles.head
+    def _projected(self, heads: Heads, x: mx.array, counts: tuple[int, int], table: mx.array) -> list[mx.array]:
+        """Queries, keys and values `[m, heads * head]`, the first two rotated, the last two in one array if joined."""
+        head, (many, few) = heads.angles.head, counts
         found: list[mx.array] = []
         for each in heads.groups:
             turns = sum(p.shape[0] for p in each[: 2 - len(found)]) if heads.each is None and len(found) < 2 else 0
             turn = Turn(table, turns, head) if turns else None
             y = multiplied(each, x, Around(norm=heads.norm, turn=turn))
+            if heads.each is None and len(found) + len(each) == 3 and heads.joined:
+                return [*found, *(mx.split(y, [many * head], axis=-1) if not found else [y])]
             ends = [sum(p.shape[0] for p in each[: i + 1]) for i in range(len(each) - 1)]
             found += mx.split(y, ends, axis=-1) if ends else [y]
-        if heads.each is not None:
-            q, k = (a.reshape(len(x), n, head) for a, n in zip(found, counts[:2], strict=False))
-            both = turned(own.factory(), q, k, heads.each, table)
-            found[:2] = both[:, : counts[0]], both[:, counts[0] :]
-        return found
+        if heads.each is None:
+            return found
+        q, k, v = (a.reshape(len(x), n, head) for a, n in zip(found, (many, few, few), strict=True))
+        every = turned(own.factory(), (q, k, v), heads.each, table)
+        return [every[:, :many], every[:, many:]]
 
     def _added(self, packed: Packed | None, module: Any, given: Any, more: mx.array, norm: Norm | None) -> mx.array:
         """`more` and the projection of `given[0]`, or what is `given[1]` already; this normed first, given a `norm`."""
