@@ -37,10 +37,7 @@ READ_DIRECTLY: dict[str, tuple[str, ...]] = {
     "gemma3n": (r"correction_coefs$", r"prediction_coefs$"),
     "iquestloopcoder": (r"gate_projections",),
     "kimi_k3": (r"_res_proj$",),
-    "llama4_text": (r"embed_tokens$",),
-    "minicpm": (r"embed_tokens$",),
     "muse_spark": (r"gate$", r"lm_head$"),
-    "seed_oss": (r"embed_tokens$",),
 }
 
 # Multimodal architectures that take the text part under `language_model.model.` only, or its head at least beside it;

@@ -20,15 +20,21 @@ def classes() -> tuple[Any, Any]:
 
 
 def scaled_head(base: Any) -> Any:
-    """A Model whose head is always a matrix of its own, the embedding's rows where a checkpoint has no other."""
+    """A Model whose logits are scaled whatever its head is; a tied one is the embedding as it is stored."""
 
     class Model(base):  # type: ignore[misc]  # the base is mlx-lm's, known at run time only
-        def __init__(self, args: Any) -> None:
-            args.tie_word_embeddings = False
-            super().__init__(args)
+        def __call__(self, inputs: mx.array, *rest: Any, **named: Any) -> mx.array:
+            out = self.model(inputs, *rest, **named) / (self.args.hidden_size / self.args.dim_model_base)
+            head = self.model.embed_tokens.as_linear if self.args.tie_word_embeddings else self.lm_head
+            logits: mx.array = head(out)
+            return logits
 
         def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
-            return {"lm_head.weight": weights["model.embed_tokens.weight"], **weights}
+            """A checkpoint without a head has the embedding for one, whatever its config says."""
+            if "lm_head.weight" not in weights and "lm_head" in self:
+                self.args.tie_word_embeddings = True
+                del self.lm_head
+            return {name: w for name, w in weights.items() if name != "lm_head.weight" or "lm_head" in self}
 
         def fit_context(self, context: int) -> None:
             """Take the factors for conversations of up to `context` tokens."""
