@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
+
+from localq.checkpoints.base import TensorSpec
+from localq.formats import find
 
 OURS = {"bitnet", "olmo"}  # a Metal kernel; a package that is not installed
 IDS = [1, 5, 9, 33, 77, 101, 7, 200, 11, 14, 15, 16]
@@ -69,3 +74,18 @@ def _spread(model: Any) -> dict[str, Any]:
 def edit_config(folder: Path, **changes: Any) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def stay_packed(model: Any, specs: Mapping[str, TensorSpec]) -> int:
+    """Bytes of the quantised matrices; each is held by a packed layer, once and whole: per format the same bytes."""
+    stored: Counter[str] = Counter()
+    for name, spec in specs.items():
+        form = find(spec.format)
+        if form is not None and form.family != "float" and name not in model.report.unused:
+            stored[spec.format] += spec.nbytes
+    held: Counter[str] = Counter()
+    for row in model.report.rows:
+        if row.format in stored:
+            held[row.format] += row.nbytes
+    assert held == stored
+    return stored.total()

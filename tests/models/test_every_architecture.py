@@ -17,10 +17,10 @@ from mlx_lm.models.cache import make_prompt_cache
 from localq.checkpoints.base import TensorSpec
 from localq.checkpoints.detect import open_checkpoint
 from localq.models import corrected
-from localq.models.architecture import find_classes, read_directly
+from localq.models.architecture import find_classes
 from localq.models.loader import load_model
 from tests.factories.every import config, model_types
-from tests.models.folders import IDS, packed_logits, write_random
+from tests.models.folders import IDS, packed_logits, stay_packed, write_random
 
 NOT_HERE = {
     "muse_spark": "its attention is a Metal kernel of mlx-lm's own",
@@ -70,12 +70,7 @@ def test_packed_folder(loaded: Loaded) -> None:
 
 def test_packed_weights_stay_packed(loaded: Loaded) -> None:
     """To the byte."""
-    packed = {name: spec for name, spec in loaded.specs.items() if spec.format.startswith("affine")}
-    packed = {name: spec for name, spec in packed.items() if name not in loaded.model.report.unused}
-    read = [n for n in packed if read_directly(loaded.model_type, n.removesuffix(".weight"))]
-    assert not read
-    held = sum(row.nbytes for row in loaded.model.report.rows if row.format.startswith("affine"))
-    assert held == sum(spec.nbytes for spec in packed.values())
+    assert (stay_packed(loaded.model, loaded.specs) == 0) == (loaded.model_type in DENSE)
 
 
 @pytest.mark.parametrize("cuts", [(37, 78, 79), (5, 6, 70, 78, 79)])

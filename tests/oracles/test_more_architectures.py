@@ -32,7 +32,7 @@ from tests.factories import (
     state_space,
     vision,
 )
-from tests.models.folders import plain_logits
+from tests.models.folders import plain_logits, stay_packed
 from tests.oracles import second_engine
 from tests.oracles.golden import IDS
 
@@ -104,6 +104,8 @@ def test_logits_of_llama_cpp(name: str, tmp_path: Path) -> None:
                 right = unpacked.logits(IDS)
         assert share(ours.logits(IDS), right) < case.bound
         assert share(in_pieces(ours.engine._model), ours.logits(IDS)) < CHUNKS
+        with open_checkpoint(str(packed)) as checkpoint:
+            assert stay_packed(ours.engine._model, checkpoint.specs) > 0
 
 
 @pytest.mark.parametrize("name", CASES)
