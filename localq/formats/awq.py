@@ -95,10 +95,13 @@ class AWQ(
         return PackedTensor(cls, (sum(t.shape[0] for t in tensors), tensors[0].shape[1]), parts)
 
     @classmethod
+    def zeros(cls, t: PackedTensor) -> Array:
+        return _unpack(t.parts["qzeros"], int(cls.bits))[..., : t.shape[-2]]
+
+    @classmethod
     def read(cls, t: PackedTensor) -> Read:
-        out, bits = t.shape[-2], int(cls.bits)
-        codes, zeros = (_unpack(t.parts[n], bits)[:, :out] for n in ("qweight", "qzeros"))
-        scales, points = (np.ascontiguousarray(a.T, np.float32) for a in (t.parts["scales"], zeros))
+        codes = _unpack(t.parts["qweight"], int(cls.bits))[:, : t.shape[-2]]
+        scales, points = (np.ascontiguousarray(a.T, np.float32) for a in (t.parts["scales"], cls.zeros(t)))
         return np.ascontiguousarray(codes.T), scales, points
 
     @classmethod

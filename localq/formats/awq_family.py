@@ -8,10 +8,19 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 
 from localq.errors import CheckpointError
-from localq.formats.arrays import NDArray
+from localq.formats.arrays import Array, NDArray
 from localq.formats.base import Format, Native, PackedTensor
 from localq.formats.bits import pack
-from localq.formats.integers import affine, affine_bits, affine_group, dequantized, group_length, native_bits, one_of
+from localq.formats.integers import (
+    affine,
+    affine_bits,
+    affine_group,
+    check_middle,
+    dequantized,
+    group_length,
+    native_bits,
+    one_of,
+)
 
 Read: TypeAlias = "tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]"
 
@@ -63,6 +72,17 @@ class AWQFamily(Format):
         raise TypeError(f"{cls.__name__} defines no read")
 
     @classmethod
+    def zeros(cls, t: PackedTensor) -> Array:
+        """The zero points that are stored, of outputs and groups that there are, in any order."""
+        raise TypeError(f"{cls.__name__} defines no zeros")
+
+    @classmethod
+    def check_scales(cls, t: PackedTensor) -> None:
+        super().check_scales(t)
+        if cls.symmetric:
+            check_middle(cls, cls.zeros(t))
+
+    @classmethod
     def dequantize(cls, t: PackedTensor) -> NDArray[np.float32]:
         if len(t.shape) > 2:
             return np.stack([t.matrix(i).dequantize() for i in range(t.shape[0])])
@@ -100,4 +120,5 @@ def read_settings(
         )
     bits = one_of(quantization, "bits", known_bits)
     group = group_length(quantization, width)
-    return Settings(bits, 0 if group == width else group, quantization.get("sym") is True)
+    symmetric = quantization.get("sym") is True or quantization.get("zero_point") is False
+    return Settings(bits, 0 if group == width else group, symmetric)

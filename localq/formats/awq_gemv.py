@@ -68,11 +68,20 @@ class AWQGemv(
         return {"scales": t.parts["scales"][..., : -(-t.shape[-1] // cls.group(t.shape[-1]))]}
 
     @classmethod
+    def check_scales(cls, t: PackedTensor) -> None:
+        super().check_scales(t)
+        check_padding(cls, {"scales": t.parts["scales"][..., -(-t.shape[-1] // cls.group(t.shape[-1])) :]})
+
+    @classmethod
+    def zeros(cls, t: PackedTensor) -> Array:
+        fields = unpack(np.ascontiguousarray(t.parts["qzeros"]).view(np.uint32), 4)
+        return fields[..., : -(-t.shape[-1] // cls.group(t.shape[-1]))]
+
+    @classmethod
     def read(cls, t: PackedTensor) -> Read:
-        groups = -(-t.shape[-1] // cls.group(t.shape[-1]))
-        codes, zeros = (unpack(np.ascontiguousarray(t.parts[n]).view(np.uint32), 4) for n in ("qweight", "qzeros"))
-        scales = np.ascontiguousarray(t.parts["scales"][:, :groups], np.float32)
-        return codes, scales, np.ascontiguousarray(zeros[:, :groups], np.float32)
+        zeros = np.ascontiguousarray(cls.zeros(t), np.float32)
+        codes = unpack(np.ascontiguousarray(t.parts["qweight"]).view(np.uint32), 4)
+        return codes, np.ascontiguousarray(t.parts["scales"][:, : zeros.shape[1]], np.float32), zeros
 
     @classmethod
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
@@ -82,7 +91,22 @@ class AWQGemv(
             for n in ("qweight", "qzeros")
         }
         spread = (rng.uniform(0.5, 1.5, layout["scales"].shape) / 16).astype(np.float16)
+        spread[..., -(-shape[-1] // cls.group(shape[-1])) :] = 0
         return PackedTensor(cls, shape, {**words, "scales": spread})
+
+
+def check_padding(form: type[Format], beyond: Mapping[str, Array]) -> None:
+    """Hold what is stored beyond the last group to zeros: anything else belongs to groups the config does not have.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    for name, values in beyond.items():
+        if values.any():
+            raise CheckpointError(
+                f"Part '{name}' of a {form.name} tensor goes on after its last group with {int((values != 0).sum())} "
+                "numbers other than zero: its groups are smaller than the config's group_size."
+            )
 
 
 def zero_words(width: int, group: int) -> int:

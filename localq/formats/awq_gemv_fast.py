@@ -18,7 +18,7 @@ import numpy as np
 from localq.errors import CheckpointError
 from localq.formats.arrays import Array, Floats, NDArray
 from localq.formats.awq_family import AWQFamily, Read, read_settings
-from localq.formats.awq_gemv import zero_words
+from localq.formats.awq_gemv import check_padding, zero_words
 from localq.formats.base import Format, Match, PackedTensor, Part, count
 
 
@@ -93,6 +93,12 @@ class AWQGemvFast(
     def check_scales(cls, t: PackedTensor) -> None:
         super().check_scales(t)
         cls.points(t)
+        groups = -(-t.shape[-1] // cls.group(t.shape[-1]))
+        check_padding(cls, {name: t.parts[name][groups:] for name in ("scales", cls.products)})
+
+    @classmethod
+    def zeros(cls, t: PackedTensor) -> Array:
+        return cls.points(t)[1]
 
     @classmethod
     def points(cls, t: PackedTensor) -> tuple[Floats, Floats]:
@@ -125,6 +131,7 @@ class AWQGemvFast(
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
         layout = cls.layout(shape)
         scales = (rng.uniform(0.5, 1.5, layout["scales"].shape) / 16).astype(np.float16)
+        scales[-(-shape[-1] // cls.group(shape[-1])) :] = 0
         zeros = (-scales.astype(np.float32) * rng.integers(0, 16, scales.shape)).astype(np.float16)
         codes = rng.integers(-(1 << 15), 1 << 15, layout["qweight"].shape, np.int64).astype(np.int16)
         return PackedTensor(cls, shape, {"qweight": codes, cls.products: zeros, "scales": scales})

@@ -1,10 +1,10 @@
 """bitnet and bitnet_inverse: transformers' BitNet; weight = (code - 1) * weight_scale, or divided by it.
 
 `weight` uint8 `[out / 4, in]`: bits 2i and 2i + 1 of row r are row r + i * out / 4, code 0, 1 or 2. `weight_scale`
-`[1]`. The config's linear_class says which way the scale goes: "autobitlinear" multiplies, "bitlinear" divides. The
-original rounds activations to int8 per token before the product; localq computes with float activations, so its
-logits are those of the same weights without that rounding. Source: transformers/integrations/bitnet.py
-(`unpack_weights`, `BitLinear`, `AutoBitLinear`), 5.23.
+`[1]`. The config's linear_class alone says which way the scale goes: "autobitlinear" multiplies, "bitlinear" divides;
+nothing in the arrays could contradict it. The original rounds activations to int8 per token before the product; localq
+computes with float activations, so its logits are those of the same weights without that rounding.
+Source: transformers/integrations/bitnet.py (`unpack_weights`, `BitLinear`, `AutoBitLinear`), 5.23.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ class Ternary(Format):
         weight = stored["weight"]
         if weight.dtype != "uint8" or quantization["divides"] is not cls.divides:
             return None
+        if quantization["online"]:
+            raise CheckpointError(
+                "The config's quantization_mode is 'online', which is of float weights; these are packed."
+            )
         if len(weight.shape) != 2:
             raise CheckpointError(f"A BitNet weight is {weight.dtype} {weight.shape}; expected uint8 [out / 4, in].")
         return cls, (weight.shape[0] * 4, weight.shape[1])

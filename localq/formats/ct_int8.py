@@ -1,9 +1,10 @@
 """ct_bytes_<grain>: compressed-tensors' integers of one byte each; weight = (q - zero_point) * scale.
 
-`weight` int8 `[out, in]`: 8-bit codes (int-quantized, W8A8) or narrower ones that are kept in bytes (W4AFP8);
-`weight_scale` `[1]` (tensor), `[out, 1]` (channel) or `[out, groups]`; `weight_zero_point` int8 like the scales, where
-there is one. What the checkpoint says of activations (dynamic or static int8, FP8) is not applied: localq multiplies
-in floating point. Source: compressed_tensors/compressors/naive_quantized, int_quantized; quantization/lifecycle.
+`weight` int8 `[out, in]`: 8-bit codes (int-quantized, W8A8) or narrower ones that are kept in bytes (W4AFP8,
+`_int4`); `weight_scale` `[1]` (tensor), `[out, 1]` (channel) or `[out, groups]`; `weight_zero_point` int8 like the
+scales where they are asymmetric (`_asym`); older versions store zeros for symmetric ones. What the checkpoint says of
+activations (dynamic or static int8, FP8) is not applied: localq multiplies in floating point.
+Source: compressed_tensors/compressors/naive_quantized, int_quantized; quantization/lifecycle.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from localq.errors import CheckpointError
 from localq.formats.arrays import Array, NDArray
 from localq.formats.base import Format, Match, Native, PackedTensor, Part, count
 from localq.formats.bits import pack
-from localq.formats.integers import affine, affine_group, dequantized
+from localq.formats.integers import affine, affine_group, dequantized, one_of
 
-_NAME = re.compile(r"ct_bytes_(?:g(\d{1,6})|(channel|tensor))")
+_NAME = re.compile(r"ct_bytes_(?:g(\d{1,6})|(channel|tensor))(?:_int([2-7]))?(_asym)?")
+BITS = (2, 3, 4, 5, 6, 7, 8)
+_FLOATS = "float16|bfloat16|float32"
 _TENSOR = -1  # group size that stands for one scale in all
 
 
@@ -40,11 +43,13 @@ class CTInt8(
     scale_parts=("weight_scale",),
 ):
     @classmethod
-    def of(cls, group: int) -> type[CTInt8]:
-        """The variant of this group: 0 is the whole row, -1 the whole tensor."""
+    def of(cls, group: int, bits: int = 8, symmetric: bool = True) -> type[CTInt8]:
+        """The variant of this group (0: the whole row, -1: the whole tensor) and of codes this wide."""
         name = {0: "channel", _TENSOR: "tensor"}.get(group, f"g{group}")
-        return cls.variant(
-            f"ct_bytes_{name}",
+        return CTInt8.variant(
+            f"ct_bytes_{name}" + (f"_int{bits}" if bits < 8 else "") + ("" if symmetric else "_asym"),
+            bits=bits,
+            symmetric=symmetric,
             group_size=group,
             bits_per_weight=8 + 16 / (group if group > 0 else 4096),
             same_size=group <= 0 or group >= 64,
@@ -55,7 +60,8 @@ class CTInt8(
         found = _NAME.fullmatch(name)
         if found is None:
             return None
-        return cls.of(int(found[1]) if found[1] else 0 if found[2] == "channel" else _TENSOR)
+        group = int(found[1]) if found[1] else 0 if found[2] == "channel" else _TENSOR
+        return cls.of(group, int(found[3] or 8), found[4] is None)
 
     @classmethod
     def examples(cls) -> tuple[type[Format], ...]:
@@ -75,11 +81,26 @@ class CTInt8(
     def layout(cls, shape: tuple[int, ...]) -> dict[str, Part]:
         if len(shape) != 2:
             raise CheckpointError(f"A {cls.name} tensor has shape {shape}; a matrix was expected.")
-        return {"weight": Part("int8", shape), "weight_scale": Part("float16|bfloat16|float32", cls.scale_shape(shape))}
+        parts = {"weight": Part("int8", shape), "weight_scale": Part(_FLOATS, cls.scale_shape(shape))}
+        return parts if cls.symmetric else {**parts, "weight_zero_point": Part("int8", cls.scale_shape(shape))}
 
     @classmethod
     def options(cls, shape: tuple[int, ...]) -> dict[str, Part]:
         return {"weight_zero_point": Part("int8", cls.scale_shape(shape))}
+
+    @classmethod
+    def check_scales(cls, t: PackedTensor) -> None:
+        """Also that codes are as narrow, and zero points as absent, as the config says."""
+        super().check_scales(t)
+        limit, zeros = 1 << (int(cls.bits) - 1), t.parts.get("weight_zero_point")
+        if cls.symmetric and zeros is not None and zeros.any():
+            raise CheckpointError("The config says symmetric: true, and weight_zero_point holds others than zeros.")
+        codes = t.parts["weight"]
+        if limit < 128 and codes.size and not -limit <= codes.min() <= codes.max() < limit:
+            raise CheckpointError(
+                f"The config says codes of {int(cls.bits)} bits, {-limit} to {limit - 1}; those stored go from "
+                f"{codes.min()} to {codes.max()}."
+            )
 
     @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
@@ -92,8 +113,9 @@ class CTInt8(
         out, width = main.shape
         group = quantization.get("group_size")
         sizes = [_TENSOR, 0] + ([group] if isinstance(group, int) and group > 0 else [])
+        bits = one_of(quantization, "num_bits", BITS)
         for size in sizes:
-            form = CTInt8.of(size)
+            form = CTInt8.of(size, bits, quantization.get("symmetric") is not False)
             if form.scale_shape((out, width)) == scale.shape:
                 return form, (out, width)
         raise CheckpointError(
@@ -140,7 +162,7 @@ class CTInt8(
     @classmethod
     def join_rows(cls, tensors: Sequence[PackedTensor]) -> PackedTensor | None:
         """One under the other; one scale in all becomes one per output."""
-        form = CTInt8.of(max(cls.group_size, 0))
+        form = CTInt8.of(max(cls.group_size, 0), int(cls.bits), cls.symmetric)
         parts: dict[str, Array] = {"weight": np.concatenate([t.parts["weight"] for t in tensors])}
         parts["weight_scale"] = np.concatenate([cls.wide(t, "weight_scale") for t in tensors])
         if any("weight_zero_point" in t.parts for t in tensors):
@@ -150,6 +172,9 @@ class CTInt8(
 
     @classmethod
     def sample(cls, shape: tuple[int, ...], rng: np.random.Generator) -> PackedTensor:
-        codes = rng.integers(-128, 128, shape, np.int8)
-        scales = (rng.uniform(0.5, 1.5, cls.scale_shape(shape)) / 128).astype(np.float16)
-        return PackedTensor(cls, shape, {"weight": codes, "weight_scale": scales})
+        limit, lead = 1 << (int(cls.bits) - 1), cls.scale_shape(shape)
+        parts: dict[str, Array] = {"weight": rng.integers(-limit, limit, shape, np.int8)}
+        parts["weight_scale"] = (rng.uniform(0.5, 1.5, lead) / limit).astype(np.float16)
+        if not cls.symmetric:
+            parts["weight_zero_point"] = rng.integers(-limit, limit, lead, np.int8)
+        return PackedTensor(cls, shape, parts)

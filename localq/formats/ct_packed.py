@@ -105,6 +105,24 @@ class CTPacked(
             )
 
     @classmethod
+    def check_scales(cls, t: PackedTensor) -> None:
+        """Also the bits that padded codes leave free: zeros. Of 8-bit codes as many fill a word as of 7; not zeros."""
+        super().check_scales(t)
+        bits = 7 if cls.bits == 8 else int(cls.bits)
+        free = np.uint32(-1 << 32 // bits * bits & 0xFFFFFFFF).view(np.int32)
+        blocks = np.array_split(t.parts["weight_packed"], 64)
+        if cls.bits == 8 and not any((block & free).any() for block in blocks):
+            raise CheckpointError(
+                f"Every word of a {cls.name} tensor of shape {t.shape} ends in four zero bits: these are codes of 7 "
+                "bits, and the config says num_bits 8."
+            )
+        if not cls.dense and any((block & free).any() for block in blocks):
+            raise CheckpointError(
+                f"A {cls.name} tensor of shape {t.shape} has {32 // bits} codes of {bits} bits in a word; the bits "
+                "beyond them are expected to be zeros, and are not: its codes are wider."
+            )
+
+    @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
         """Settings `num_bits`, `strategy`, `group_size`, `symmetric`, `version` of methods/compressed_tensors.py."""
         main, scale = stored.get("weight_packed"), stored.get("weight_scale")

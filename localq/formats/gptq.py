@@ -11,8 +11,10 @@ input, k // group where it is missing. Four kinds:
     gptq_p     planar, zeros as v2: 32 codes are `bits` words, first the low planes of codes (4 bits wide; 2 for 3-bit
                codes), then the higher ones (5: 1, 6: 2, 7: 2 and 1); a plane's words are little-endian streams
 
-`_asym` in a name says only that biases need float32; zeros are always read. Sources: auto_gptq qlinear_cuda.py `pack`;
-gptqmodel utils/planar_packing.py, utils/model.py `convert_gptq_v2_to_v1_format_module`, model_dequant.py.
+A name without `_asym` is one the config calls symmetric (`sym` true): its zero points are all 2**(bits - 1), which
+tells v1 from v2 and planar words from plain ones. Of asymmetric tensors nothing but `checkpoint_format` does.
+`desc_act` is not asked: `g_idx` is the order. Sources: auto_gptq qlinear_cuda.py `pack`; gptqmodel
+utils/planar_packing.py, utils/model.py `convert_gptq_v2_to_v1_format_module`, model_dequant.py.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from localq.formats.integers import (
     affine,
     affine_bits,
     affine_group,
+    check_middle,
     dequantized,
     group_length,
     native_bits,
@@ -118,6 +121,12 @@ class GPTQ(
             )
 
     @classmethod
+    def check_scales(cls, t: PackedTensor) -> None:
+        super().check_scales(t)
+        if cls.symmetric:
+            check_middle(cls, cls.zeros(t))
+
+    @classmethod
     def match(cls, quantization: Mapping[str, Any] | None, stored: Mapping[str, Part]) -> Match | None:
         """Config `bits`, `group_size`, `sym`, `checkpoint_format` and (here) `zeros`, see methods/gptq.py."""
         if not quantization or quantization.get("quant_method") != "gptq" or "qweight" not in stored:
@@ -137,7 +146,7 @@ class GPTQ(
                 f"The config says {bits} bits in groups of {group}: {width} inputs, {-(-width // group)} groups; "
                 f"scales are {stored['scales'].shape if 'scales' in stored else 'missing'}."
             )
-        form = cls.of(bits, 0 if group == width else group, _kind(quantization), quantization.get("sym") is not False)
+        form = cls.of(bits, 0 if group == width else group, _kind(quantization), quantization.get("sym") is True)
         return form, (*lead, out, width)
 
     @classmethod

@@ -15,7 +15,7 @@ import numpy as np
 
 from localq.errors import CheckpointError, UnsupportedError
 from localq.formats.arrays import Array, Floats, NDArray
-from localq.formats.base import Native
+from localq.formats.base import Format, Native
 from localq.formats.mlx_modes import AFFINE_BITS, AFFINE_GROUPS
 
 
@@ -117,6 +117,23 @@ def one_of(quantization: Mapping[str, Any], key: str, known: tuple[int, ...]) ->
     if found not in known:
         raise UnsupportedError(f"The config asks for {key} {found}; localq knows {', '.join(map(str, known))}.")
     return found
+
+
+def check_middle(form: type[Format], zeros: Array) -> None:
+    """Hold the zero points of a format that its config calls symmetric to 2**(bits - 1), the middle of the codes.
+
+    Raises:
+        CheckpointError: one is another.
+    """
+    middle = 1 << (int(form.bits) - 1)
+    wrong = zeros != middle
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise CheckpointError(
+            f"The config calls the {form.name} tensor symmetric, whose zero points are {middle}; {int(wrong.sum())} of "
+            f"{zeros.size} are others, the first at {place}: {int(zeros[place])}.",
+            "The config is of another file, or names another layout of zero points than the arrays have.",
+        )
 
 
 def group_length(quantization: Mapping[str, Any], width: int) -> int:

@@ -19,7 +19,7 @@ OWN = {"fp8": "FP8", "int4": "W4A16_AWQ", "mxfp4": "MXFP4", "mxfp8": "MXFP8", "n
 @pytest.mark.parametrize("algo", ALGOS)
 def test_modelopt(tmp_path: Path, name: str, algo: str) -> None:
     variant = variants("modelopt.safetensors")[name]
-    config = {"quant_method": "modelopt", "quant_algo": algo, "group_size": 128 if "AWQ" in algo else 16}
+    config = {"quant_method": "modelopt", "quant_algo": algo, "group_size": {"W4A16_AWQ": 128, "NVFP4": 16}.get(algo)}
     write(tmp_path, variant.parts, config)
     if algo == OWN[name]:
         with open_checkpoint(tmp_path) as checkpoint:

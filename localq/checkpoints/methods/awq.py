@@ -28,10 +28,10 @@ def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None
     if named.lower() not in _LAYOUTS:
         raise UnsupportedError(f"AWQ's version is {named!r}; localq knows {', '.join(_LAYOUTS)}.")
     common: dict[str, Any] = {"quant_method": "awq", "version": _LAYOUTS[named.lower()], "named": named}
+    common["zero_point"] = config.get("zero_point")
     plain = {k: v for k, v in config.items() if k not in ("w_bit", "q_group_size")}
     plain.setdefault("bits", config.get("w_bit"))
     plain.setdefault("group_size", config.get("q_group_size"))
-    plain.setdefault("sym", config.get("zero_point") is False)
     of_path = gptq.rules(plain)
 
     def answer(path: str) -> Mapping[str, Any] | None:

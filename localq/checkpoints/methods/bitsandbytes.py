@@ -13,7 +13,7 @@ from typing import Any
 from localq.checkpoints.methods import gptq
 from localq.errors import CheckpointError
 
-_KEYS = ("quant_method", "bnb_4bit_quant_type", "load_in_4bit", "load_in_8bit", "_load_in_4bit", "_load_in_8bit")
+_FOUR = ("bnb_4bit_quant_type", "bnb_4bit_use_double_quant")
 
 
 def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None]:
@@ -21,9 +21,9 @@ def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None
     four, eight = (config.get(f"load_in_{n}bit", config.get(f"_load_in_{n}bit")) for n in (4, 8))
     if four is True and eight is True:
         raise CheckpointError("The config asks bitsandbytes for load_in_4bit and load_in_8bit; one was expected.")
-    common = {key: config[key] for key in _KEYS if key in config}
-    if four is not True:
-        common.pop("bnb_4bit_quant_type", None)  # written with its default beside 8-bit weights
+    common = {"quant_method": "bitsandbytes", "load_in_4bit": four, "load_in_8bit": eight}
+    if four is True:  # written with their defaults beside 8-bit weights
+        common |= {key: config[key] for key in _FOUR if key in config}
     if "format" not in config:
         return lambda path: common
     dynamic = gptq.read_dynamic(config, ("bits", "format"))

@@ -72,7 +72,7 @@ def _groups(config: Mapping[str, Any]) -> list[tuple[Targets, dict[str, Any]]]:
         if not isinstance(weights, Mapping):
             raise CheckpointError(f"The config's group '{name}' says nothing of weights.")
         settings = {key: weights.get(key) for key in _KEYS}
-        settings["format"] = group.get("format") or config.get("format")
+        settings["format"] = group.get("format") or (config.get("format") if len(found) == 1 else None)
         if weights.get("strategy") == "block":
             settings["weight_block_size"] = _block(weights.get("block_structure"))
         groups.append((read_targets(group.get("targets"), name), settings))

@@ -19,6 +19,7 @@ def rules(config: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any] | None
     """Module path -> settings of formats/fp8.py, None where the config leaves the module out."""
     keys = ("weight_block_size", "scale_fmt", "expert_dtype")
     common = {"quant_method": "fp8", **{key: config.get(key) for key in keys}}
+    common |= {key: config[key] for key in ("bits", "group_size", "data_type") if key in config}
     if "weight_scale_method" in config or "weight_scale_semantics" in config:
         common["weight_scale_semantics"] = config.get("weight_scale_semantics", "unsaid")
     other = "ignored_layers" if config.get("modules_to_not_convert") is None else "modules_to_not_convert"

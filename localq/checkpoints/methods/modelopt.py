@@ -54,7 +54,21 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
         settings["weight_block_size"] = [128, 128]
     elif "INT4" in algo or algo == "W4A16_AWQ":
         settings["group_size"] = given.get("group_size")
-    return settings
+    else:
+        settings["block_size"] = given.get("group_size")
+    return settings | _group(given)
+
+
+def _group(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What `config_groups` says of weights, where it is one group: the same again, in compressed-tensors' words."""
+    groups = given.get("config_groups")
+    if not isinstance(groups, Mapping) or len(groups) != 1 or given.get("quantized_layers"):
+        return {}
+    (group,) = groups.values()
+    weights = group.get("weights") if isinstance(group, Mapping) else None
+    if not isinstance(weights, Mapping):
+        return {}
+    return {key: weights[key] for key in ("num_bits", "type", "group_size") if weights.get(key) is not None}
 
 
 def _names(found: Any) -> list[str]:

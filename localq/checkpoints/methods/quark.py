@@ -71,7 +71,8 @@ def _scheme(layer: Any, key: str) -> dict[str, Any] | None:
         return _one(stages[0], kinds[0], key)
     schemes = [stage.get("qscheme") for stage in stages]
     if len(stages) == 2 and kinds == ["fp4", "fp8_e4m3"] and stages[1].get("is_scale_quant") is True:
-        return {"dtype": "nvfp4", "qscheme": "per_group", "group_size": stages[0].get("group_size")}
+        own = {key: stages[0].get(key) for key in ("group_size", "symmetric")}
+        return {"dtype": "nvfp4", "qscheme": "per_group", **own}
     if len(stages) == 2 and kinds[0] == "fp8_e4m3" and kinds[1] in ("int4", "uint4") and schemes[0] == "per_tensor":
         return {**_one(stages[1], kinds[1], key), "codes_of": "fp8_e4m3"}
     raise UnsupportedError(f"Quark's {key} quantises weights as {' and '.join(kinds)}, which localq does not know.")
@@ -93,7 +94,7 @@ def _one(stage: Mapping[str, Any], dtype: str, key: str) -> dict[str, Any]:
         )
     if scheme == "per_channel" and stage.get("ch_axis") != 0:
         raise UnsupportedError(f"Quark's {key} has scales along axis {stage.get('ch_axis')}; 0 was expected.", _OTHER)
-    settings = {"dtype": dtype, "qscheme": scheme, "group_size": stage.get("group_size")}
+    settings = {"dtype": dtype, "qscheme": scheme, **{key: stage.get(key) for key in ("group_size", "symmetric")}}
     return settings | ({"weight_block_size": stage.get("block_size")} if scheme == "per_block" else {})
 
 
