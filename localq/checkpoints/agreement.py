@@ -75,6 +75,8 @@ def _quark(form: type[Format], settings: Settings) -> Iterator[Claim]:
         yield f"qscheme {scheme!r} and group_size {group!r}", group in (None, 0, -1)
     if settings["dtype"].startswith("fp"):
         yield "symmetric false", settings.get("symmetric") is not False
+    if settings["dtype"] == "uint4":  # Quark's symmetric schemes have zero points of 0: no code would be negative
+        yield "dtype 'uint4' and symmetric true", settings.get("symmetric") is not True
     if form.name.startswith("fp8"):
         yield f"qscheme {scheme!r}", scheme == f"per_{_grain(form)}"
 

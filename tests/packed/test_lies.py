@@ -76,6 +76,7 @@ DECISIVE = {
     ("gptq", "checkpoint_format"): "asymmetric zero points of v1 and v2 look alike, as do planes and words",
     ("gptq", "packing_format"): "the same, in auto-round's words",
     ("gemma_qat", "num_bits"): "twice as many columns of half the width: the model's sizes tell, one tensor cannot",
+    ("quark", "dtype"): "asymmetric 4-bit codes may be signed or not",
     ("quark", "pack_method"): "4-bit codes in AWQ's order or one after the other",
     ("quanto_torchao", "linear_class"): "BitNet's scale multiplies or divides",
 }
