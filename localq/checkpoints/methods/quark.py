@@ -70,7 +70,8 @@ def _scheme(layer: Any, key: str) -> dict[str, Any] | None:
     if len(stages) == 1:
         return _one(stages[0], kinds[0], key)
     schemes = [stage.get("qscheme") for stage in stages]
-    if len(stages) == 2 and kinds == ["fp4", "fp8_e4m3"] and stages[1].get("is_scale_quant") is True:
+    nvidia = kinds == ["fp4", "fp8_e4m3"] and schemes == ["per_group", "per_tensor"]
+    if nvidia and stages[1].get("is_scale_quant") is True:
         own = {key: stages[0].get(key) for key in ("group_size", "symmetric")}
         return {"dtype": "nvfp4", "qscheme": "per_group", **own}
     if len(stages) == 2 and kinds[0] == "fp8_e4m3" and kinds[1] in ("int4", "uint4") and schemes[0] == "per_tensor":
