@@ -1,8 +1,8 @@
 """Keys of configs that change what transformers computes and that mlx-lm's architecture passes over.
 
-Each was found by changing it in a tiny model: transformers' logits moved, mlx-lm's did not move at all. A value that is
-not what the architecture computes is refused. A sliding window that it does not have is no harm to prompts that fit in
-one, so it bounds the context instead (`window`).
+Each was found by changing every key that transformers' code reads, one by one, in a tiny model: transformers' logits
+moved, mlx-lm's did not move at all. A value that is not what the architecture computes is refused. A sliding window
+that it does not have is no harm to prompts that fit in one, so it bounds the context instead (`window`).
 """
 
 from __future__ import annotations
@@ -13,25 +13,34 @@ from typing import Any
 from localq.errors import UnsupportedError
 
 _TANH = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
-# model_type -> key -> the values with which the architecture computes what the config asks for; absent and null do too
+# model_type -> key (a dot leads into an object) -> the values with which the architecture computes what the config asks
+# for; absent and null do too
 COMPUTED: dict[str, dict[str, tuple[Any, ...]]] = {
+    "dbrx": {"ffn_config.ffn_act_fn": ({"name": "silu"},)},
     "deepseek_v3": {"rope_interleave": (True,)},
+    "ernie4_5_moe": {"moe_norm_min": (1e-12,)},
     "gemma3_text": {"final_logit_softcapping": (), "use_bidirectional_attention": (False,)},
+    "gemma4_text": {"use_bidirectional_attention": (False, "vision")},
+    "glm4_moe_lite": {"rope_interleave": (True,)},
     "gpt2": {
         "activation_function": _TANH,
         "scale_attn_weights": (True,),
         "scale_attn_by_inverse_layer_idx": (False,),
     },
-    "gpt_bigcode": {"scale_attn_weights": (True,)},
+    "gpt_bigcode": {"scale_attn_weights": (True,), "activation_function": (*_TANH, "gelu")},
     "gpt_oss": {"swiglu_limit": (7.0,), "swiglu_alpha": (1.702,)},
     "gptj": {"activation_function": _TANH},
-    "nanochat": {"final_logit_softcapping": (15.0,)},
+    "mamba2": {"hidden_act": ("silu",)},
+    "nanochat": {"final_logit_softcapping": (15.0,), "hidden_act": ("relu2",)},
+    "nemotron": {"hidden_act": ("relu2",)},
+    "nemotron_h": {"mlp_hidden_act": ("relu2",), "mamba_hidden_act": ("silu",)},
     "olmoe": {"clip_qkv": ()},
     "phi": {"qk_layernorm": (False,)},
     "qwen2_moe": {"norm_topk_prob": (False,), "mlp_only_layers": ([],), "decoder_sparse_step": (1,)},
+    "youtu_llm": {"rope_interleave": (True,)},
 }
 _WINDOWED = ("phi3", "starcoder2", "mixtral", "phimoe")  # every layer, where the config names a window
-_WINDOWED_IF_USED = ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe")  # from layer max_window_layers on
+_WINDOWED_IF_USED = ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3")  # in some of their layers
 
 
 def check_keys(text: Mapping[str, Any]) -> None:
@@ -41,8 +50,10 @@ def check_keys(text: Mapping[str, Any]) -> None:
         UnsupportedError: naming the key, its value and what is computed.
     """
     model_type = str(text.get("model_type"))
-    for key, values in COMPUTED.get(model_type, {}).items():
-        value = text.get(key)
+    for path, values in COMPUTED.get(model_type, {}).items():
+        outer, _, key = path.rpartition(".")
+        holder = text.get(outer) if outer else text
+        value = holder.get(key) if isinstance(holder, Mapping) else None
         if value is not None and value not in values:
             known = " or ".join(repr(v) for v in values) or "none"
             raise UnsupportedError(
@@ -53,7 +64,25 @@ def check_keys(text: Mapping[str, Any]) -> None:
 def window(text: Mapping[str, Any]) -> int | None:
     """Tokens up to which an architecture without the config's sliding window computes the same; None: all of them."""
     model_type, size = text.get("model_type"), text.get("sliding_window")
+    if model_type == "llama4_text" and "text_config" not in text:  # the multimodal architecture computes both
+        return _chunk(text)
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         return None
     used = model_type in _WINDOWED or (model_type in _WINDOWED_IF_USED and text.get("use_sliding_window"))
+    layers, kinds = text.get("num_hidden_layers"), text.get("layer_types")
+    if model_type == "dots1" and isinstance(layers, int):
+        used = "sliding_attention" in kinds if isinstance(kinds, list) else text.get("max_window_layers", 62) < layers
     return size if used else None
+
+
+def _chunk(text: Mapping[str, Any]) -> int | None:
+    """Llama 4's text part alone: neither chunks of attention nor scores sharpened from `floor_scale` on.
+
+    Where a key is missing transformers has 8192 of both.
+    """
+    ropes = text.get("no_rope_layers")
+    without = not isinstance(ropes, list) or 0 in ropes
+    sizes = [text.get("attention_chunk_size", 8192)]
+    if text.get("attn_temperature_tuning", True) and without:
+        sizes.append(text.get("floor_scale", 8192) - 1)
+    return min((size for size in sizes if isinstance(size, int) and size > 0), default=None)
