@@ -39,6 +39,11 @@ COMPUTED: dict[str, dict[str, tuple[Any, ...]]] = {
     "qwen2_moe": {"norm_topk_prob": (False,), "mlp_only_layers": ([],), "decoder_sparse_step": (1,)},
     "youtu_llm": {"rope_interleave": (True,)},
 }
+# Where a lone expert's weight is not brought to a sum of one, as transformers and llama.cpp do with `norm_topk_prob`
+_SEVERAL_EXPERTS = (
+    *("bailing_hybrid", "bailing_moe", "bailing_moe_linear", "deepseek_v3", "deepseek_v32", "dots1", "exaone_moe"),
+    *("glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "kimi_k2", "kimi_k3", "kimi_linear", "mimo_v2_flash", "nemotron_h"),
+)
 _WINDOWED = ("phi3", "starcoder2", "mixtral", "phimoe")  # every layer, where the config names a window
 _WINDOWED_IF_USED = ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3")  # in some of their layers
 
@@ -59,6 +64,12 @@ def check_keys(text: Mapping[str, Any]) -> None:
             raise UnsupportedError(
                 f"The config's {key} is {str(value)[:40]!r}; mlx-lm's '{model_type}' computes {known} whatever it says."
             )
+    chosen = text.get("num_experts_per_tok") or text.get("num_experts_per_token")
+    summed = text.get("norm_topk_prob") or text.get("moe_renormalize")
+    if model_type in _SEVERAL_EXPERTS and chosen == 1 and summed:
+        raise UnsupportedError(
+            f"The config asks for one expert a token, with a weight of one; mlx-lm's '{model_type}' gives it another."
+        )
 
 
 def window(text: Mapping[str, Any]) -> int | None:

@@ -81,3 +81,10 @@ def test_llama_4_in_whole_is_not_bounded() -> None:
     text = {"model_type": "llama4_text", "attn_temperature_tuning": 4, "max_position_embeddings": 10485760}
     assert window(text) == 8191
     assert window(text_config({"model_type": "llama4", "text_config": text})) is None
+
+
+def test_one_expert_with_a_weight_of_one(tmp_path: Path) -> None:
+    """mlx-lm leaves its weight as the router has it."""
+    folder = rewritten(write_random(tmp_path, config("dots1")), {"num_experts_per_tok": 1})
+    with open_checkpoint(folder) as checkpoint, pytest.raises(UnsupportedError, match="one expert a token"):
+        load_model(checkpoint, mx.float32)

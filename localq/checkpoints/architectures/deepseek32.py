@@ -7,7 +7,7 @@ from typing import Any
 from localq.checkpoints.architectures import Architecture, Name
 from localq.checkpoints.architectures._decoder import LAYER
 from localq.checkpoints.architectures._mla import LATENT, join_halves
-from localq.checkpoints.architectures.deepseek2 import v3
+from localq.checkpoints.architectures.deepseek2 import SIGMOID, v3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ SPARSE: dict[str, str | Name] = {
 
 def sparse(keys: ModelKeys) -> dict[str, Any]:
     """V3's config and the indexer's."""
+    if keys.integer("expert_gating_func", SIGMOID) != SIGMOID:
+        keys.refuse("expert_gating_func")
     return {
         **v3(keys),
         "index_n_heads": keys.integer("attention.indexer.head_count"),
