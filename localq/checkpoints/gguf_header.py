@@ -138,17 +138,36 @@ def read_header(buffer: memoryview, path: str, file: int = 0) -> Header:
         CheckpointError: the file breaks a rule of the container.
         UnsupportedError: another byte order, version or tensor type than localq reads.
     """
-    return _Reader(buffer, path, file).header()
+    return HeaderReader(buffer, path, file).header()
 
 
-class _Reader:
-    """A cursor over the mapped bytes; every step is checked against the end of the file."""
+class HeaderReader:
+    """A cursor over the mapped bytes; every step is checked against the end of the file.
+
+    `reach`, `pass_value` and `pass_strings` are where a file that is not all here has its bytes fetched.
+    """
 
     def __init__(self, buffer: memoryview, path: str, file: int) -> None:
         self.buffer, self.path, self.file = buffer, path, file
         self.size = len(buffer)
         self.at = 0
         self.strings_left = MAX_STRINGS
+
+    def reach(self, end: int) -> None:
+        """The bytes before `end` are about to be read."""
+
+    def pass_value(self, key: str, nbytes: int) -> None:
+        """The value of `key` is the next `nbytes` bytes, and is about to be stepped over."""
+
+    def pass_strings(self, count: int) -> int:
+        """Where `count` strings end; a loop without checks, because a step too long ends it by itself."""
+        buffer, at, length_at = self.buffer, self.at, _U64.unpack_from
+        try:
+            for _ in range(count):
+                at += 8 + length_at(buffer, at)[0]
+        except (struct.error, OverflowError):
+            return self.size + 1
+        return at
 
     def header(self) -> Header:
         version = self.version()
@@ -171,6 +190,7 @@ class _Reader:
                 f"the file ends inside {what}: {form.size} bytes expected at offset {self.at}, "
                 f"{max(self.size - self.at, 0)} left."
             )
+        self.reach(self.at + form.size)
         values = form.unpack_from(self.buffer, self.at)
         self.at += form.size
         return values if len(values) > 1 else values[0]
@@ -182,6 +202,7 @@ class _Reader:
             raise self.fail(f"{what} claims {length} bytes; at most {limit} are allowed.")
         if length > self.size - self.at:
             raise self.fail(f"{what} claims {length} bytes, {self.size - self.at} are left in the file.")
+        self.reach(self.at + length)
         start, self.at = self.at, self.at + length
         try:
             return str(self.buffer[start : self.at], "utf-8")
@@ -254,18 +275,14 @@ class _Reader:
             raise self.fail(f"the value of {shown(key)} claims {nbytes} bytes, {self.size - self.at} are left.")
         if nbytes > limit:
             raise self.fail(f"the value of {shown(key)} is {nbytes} bytes long; localq reads at most {limit}.", "")
+        self.pass_value(key, nbytes)
         self.at += nbytes
 
     def skip_strings(self, key: str, count: int) -> None:
-        """Step over `count` strings; the loop carries no checks of its own because a long step ends it by itself."""
+        """Step over `count` strings."""
         self.check_count(count, self.strings_left, 8, f"strings in {shown(key)}")
         self.strings_left -= count
-        buffer, at, length_at = self.buffer, self.at, _U64.unpack_from
-        try:
-            for _ in range(count):
-                at += 8 + length_at(buffer, at)[0]
-        except (struct.error, OverflowError):
-            at = self.size + 1
+        at = self.pass_strings(count)
         if at > self.size:
             raise self.fail(f"the file ends inside the strings of {shown(key)}.")
         self.at = at

@@ -1,6 +1,7 @@
 """A checkpoint on the hub, read from its headers: formats, shapes and config are exact, weights stay where they are.
 
-Safetensors headers are short. A GGUF header holds the vocabulary, so a large one is some megabytes.
+Safetensors headers are short. A GGUF header holds the vocabulary, which has to come (`localq.checkpoints.gguf_pieces`
+says why): 4 to 6 MB for 150,000 tokens, 64 KB for a file without one, as the later parts of a split model are.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from localq.checkpoints.base import Checkpoint
 from localq.checkpoints.detect import open_checkpoint
-from localq.checkpoints.gguf_header import Header, read_header
+from localq.checkpoints.gguf_pieces import LONGEST, Without, read_in_pieces
 from localq.checkpoints.mapped import DAMAGED, map_file
 from localq.errors import CheckpointError, NotFoundError, UnsupportedError, UsageError
 from localq.hub.refs import is_local, resolve
@@ -27,7 +28,7 @@ if TYPE_CHECKING:  # what needs the network is imported when it is used: reading
 FIRST = 1 << 18  # bytes asked for at first: most safetensors headers are shorter
 NEAR = 1 << 14  # bytes between two arrays that are fetched with them
 MOST = 2048  # pieces of one checkpoint
-LONGEST = 1 << 26  # no header of a real model is longer
+T = TypeVar("T")
 _NEEDED = (
     "config.json", "tokenizer_config.json", "chat_template.jinja", "quantize_config.json", "quant_config.json",
     "hf_quant_config.json",
@@ -37,10 +38,11 @@ _NEEDED = (
 class RemoteCheckpoint(Checkpoint):
     """Headers of a checkpoint that is not here: everything but the weights."""
 
-    def __init__(self, opened: Checkpoint, whole: Sequence[str], repo: str) -> None:
+    def __init__(self, opened: Checkpoint, whole: Sequence[str], repo: str, left_out: frozenset[str]) -> None:
         self.path, self.container = opened.path, opened.container
         self.architecture, self.config = opened.architecture, opened.config
-        self.metadata, self.specs = opened.metadata, opened.specs
+        self.metadata = Without(opened.metadata, left_out, repo) if opened.metadata is not None else None
+        self.specs = opened.specs
         self.unsupported = opened.unsupported and opened.unsupported.replace(opened.path, repo)
         self.unused = opened.unused
         self.files = {name: path for name, path in opened.files.items() if name in whole}
@@ -114,7 +116,7 @@ def open_remote(plan: Plan) -> Iterator[RemoteCheckpoint]:
         whole = [n for n in shells.files if n in _NEEDED or n.endswith(".safetensors.index.json")]
         weights = [n for n in shells.files if n.endswith((".gguf", ".safetensors"))]
         _each(whole, shells.whole)
-        _each(weights, lambda name: _fetch_header(shells, name))
+        left_out = frozenset[str]().union(*_each(weights, lambda name: _fetch_header(shells, name)))
         spans = [span for name in weights if name.endswith(".safetensors") for span in _asked(shells, name)]
         if len(spans) > MOST:
             raise UnsupportedError(
@@ -125,7 +127,7 @@ def open_remote(plan: Plan) -> Iterator[RemoteCheckpoint]:
         _each(spans, lambda span: shells.span(*span))
         target = os.path.relpath(plan.target, plan.store.snapshot)
         with open_checkpoint(folder if target == "." else os.path.join(folder, target)) as opened:
-            yield RemoteCheckpoint(opened, whole, plan.listing.repo)
+            yield RemoteCheckpoint(opened, whole, plan.listing.repo, left_out)
 
 
 def remote_truth(plan: Plan, ref: str) -> Truth:
@@ -134,19 +136,18 @@ def remote_truth(plan: Plan, ref: str) -> Truth:
         return read_truth(checkpoint)._replace(path=ref)
 
 
-def _each(names: Sequence[Any], do: Callable[[Any], object]) -> None:
+def _each(names: Sequence[Any], do: Callable[[Any], T]) -> list[T]:
     from concurrent.futures import ThreadPoolExecutor
 
-    if names:
-        with ThreadPoolExecutor(min(8, len(names))) as pool:
-            list(pool.map(do, names))
+    with ThreadPoolExecutor(min(8, len(names) or 1)) as pool:
+        return list(pool.map(do, names))
 
 
-def _fetch_header(shells: Shells, name: str) -> None:
-    if name.endswith(".safetensors"):
-        _fetch_safetensors(shells, name)
-    else:
-        _fetch_gguf(shells, name)
+def _fetch_header(shells: Shells, name: str) -> frozenset[str]:
+    if name.endswith(".gguf"):
+        return _fetch_gguf(shells, name)
+    _fetch_safetensors(shells, name)
+    return frozenset()
 
 
 def _fetch_safetensors(shells: Shells, name: str) -> None:
@@ -183,30 +184,15 @@ def _asked(shells: Shells, name: str) -> list[tuple[str, int, int]]:
     return joined
 
 
-def _fetch_gguf(shells: Shells, name: str) -> None:
-    """Fetch more until the header ends within what is there; then the rope factors, which belong to the config."""
-    count = 4 * FIRST
-    header = None
-    while header is None:
-        have = shells.begin(name, count)
-        header = _complete_header(shells, name, have)
-        count *= 2
+def _fetch_gguf(shells: Shells, name: str) -> frozenset[str]:
+    """Fetch a header, and the rope factors, which belong to the config; the keys that were left out."""
+
+    def fetch(start: int, end: int) -> memoryview:
+        shells.span(name, start, end)
+        return map_file(shells.path(name))
+
+    header, left_out = read_in_pieces(name, shells.files[name].size, fetch)
     for tensor in header.tensors.values():
         if "rope" in tensor.name and tensor.nbytes <= FIRST:
             shells.span(name, tensor.offset, tensor.offset + tensor.nbytes)
-
-
-def _complete_header(shells: Shells, name: str, have: int) -> Header | None:
-    """The header, if all of it lies in the first `have` bytes; None if more must be fetched."""
-    buffer = map_file(shells.path(name))
-    try:
-        header = read_header(buffer, name)
-    except (CheckpointError, UnsupportedError):
-        if have >= min(shells.files[name].size, LONGEST) or bytes(buffer[:4]) != b"GGUF":
-            raise
-        return None
-    if header.data_start <= have:
-        return header
-    if have >= LONGEST:
-        raise CheckpointError(f"{name} of {shells.listing.repo} has a header of more than {LONGEST} bytes.", DAMAGED)
-    return None
+    return left_out
