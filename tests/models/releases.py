@@ -6,23 +6,8 @@ tokens. `kv` is bytes of keys and values one more token takes at 16 bits, by han
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-
-class Release(NamedTuple):
-    """A published model: its config, billions of weights, bytes of KV cache per token at 16 bits."""
-
-    config: dict[str, Any]
-    billions: float
-    kv: int
-
-
-def of(model_type: str, sizes: tuple[int, ...], **more: Any) -> dict[str, Any]:
-    """hidden, layers, inner, heads, key/value heads, vocabulary; and what else the architecture asks for."""
-    names = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "num_key_value_heads")
-    common = {"rms_norm_eps": 1e-6, "rope_theta": 1e6, "max_position_embeddings": 32768, "tie_word_embeddings": False}
-    return {**common, "model_type": model_type, **dict(zip((*names, "vocab_size"), sizes, strict=True)), **more}
-
+from tests.models.newer_releases import NEWER
+from tests.models.sizes import DELTA, Release, of
 
 _DEEPSEEK = {
     "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
@@ -31,11 +16,6 @@ _DEEPSEEK = {
     "rope_scaling": {"type": "yarn", "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0, "beta_fast": 32,
                      "beta_slow": 1, "original_max_position_embeddings": 4096},
 }  # fmt: skip
-_DELTA = {
-    "linear_key_head_dim": 128, "linear_value_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
-    "linear_conv_kernel_dim": 4, "full_attention_interval": 4, "head_dim": 256, "partial_rotary_factor": 0.25,
-}  # fmt: skip
-
 RELEASES: dict[str, Release] = {
     "Llama-3.1-8B": Release(of("llama", (4096, 32, 14336, 32, 8, 128256)), 8.030, 131072),
     "Mistral-7B-v0.3": Release(of("mistral", (4096, 32, 14336, 32, 8, 32768)), 7.248, 131072),
@@ -53,7 +33,7 @@ RELEASES: dict[str, Release] = {
            moe_intermediate_size=768, decoder_sparse_step=1, mlp_only_layers=[], norm_topk_prob=True), 30.53, 98304
     ),
     "Qwen3-Next-80B-A3B": Release(
-        of("qwen3_next", (2048, 48, 5120, 16, 2, 151936), **_DELTA, num_experts=512, num_experts_per_tok=10,
+        of("qwen3_next", (2048, 48, 5120, 16, 2, 151936), **DELTA, num_experts=512, num_experts_per_tok=10,
            moe_intermediate_size=512, shared_expert_intermediate_size=512, decoder_sparse_step=1, mlp_only_layers=[],
            norm_topk_prob=True), 79.67, 24576
     ),
@@ -351,3 +331,5 @@ RELEASES |= {
         131072,
     ),
 }
+
+RELEASES |= NEWER
