@@ -1,9 +1,9 @@
 """Bytes of the caches a model keeps while it generates, counted as mlx-lm allocates them.
 
-A layer keeps keys and values of every token (`full`), of the last `window` tokens (`window`, `chunk`), or a state of
-fixed size (`state`: convolution and recurrence). Which layer keeps what is the architecture's business (plans.py);
-how many token slots are allocated for a context is here, and equals mlx-lm's `KVCache`, `RotatingKVCache`,
-`ChunkedKVCache` and `ArraysCache` byte for byte (mlx_lm/models/cache.py, 0.32).
+A layer keeps keys and values of every token (`full`), of the last `window` tokens (`window`, `chunk`), a state of fixed
+size (`state`: convolution and recurrence), or a state for each of the last `window` tokens (`last`). Which layer keeps
+what is the architecture's business (plans.py); how many token slots are allocated for a context is here, and equals
+mlx-lm's `KVCache`, `RotatingKVCache`, `ChunkedKVCache` and `ArraysCache` byte for byte (mlx_lm/models/cache.py, 0.32).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class LayerCache(NamedTuple):
     """What one layer keeps.
 
     Attributes:
-        kind: how its token slots grow.
+        kind: how its token slots grow; `last`: not in steps.
         width: elements kept per token, keys and values together.
-        window: tokens looked back on, for `window` and `chunk`.
-        state: elements of fixed size in the cache's dtype, for `state` (also beside keys and values).
+        window: tokens looked back on, for `window`, `chunk` and `last`.
+        state: elements of fixed size in the cache's dtype, for `state` (also beside keys and values); of `last` per token.
         state32: elements of fixed size that stay float32 whatever the dtype.
     """
 
-    kind: Literal["full", "window", "chunk", "state"]
+    kind: Literal["full", "window", "chunk", "state", "last"]
     width: int = 0
     window: int = 0
     state: int = 0
@@ -69,7 +69,7 @@ def kv_dtype(name: str) -> KVDtype:
 
 def slots(layer: LayerCache, context: int, chunk: int) -> int:
     """Token slots allocated once `context` tokens are in: all but the last in chunks of `chunk`, the last alone."""
-    if context < 1 or layer.kind == "state":
+    if context < 1 or layer.kind in ("state", "last"):
         return 0
     feeds = [min(chunk, context - 1 - start) for start in range(0, context - 1, chunk)] + [1]
     grow = {"full": _full, "window": _rotating, "chunk": _chunked}[layer.kind]
@@ -120,7 +120,8 @@ def allocated(layers: list[LayerCache], context: int, dtype_bits: float, chunk: 
             counted[layer] = slots(layer, context, chunk)
         total += counted[layer] * layer.width * dtype_bits / 8
         if context:
-            total += layer.state * max(dtype_bits, 16) / 8 + 4 * layer.state32
+            fixed = layer.state * max(dtype_bits, 16) / 8 + 4 * layer.state32
+            total += fixed * (min(context, layer.window) if layer.kind == "last" else 1)
     return round(total)
 
 

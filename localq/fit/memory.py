@@ -136,6 +136,8 @@ def _layers(layers: list[LayerCache]) -> str:
 def _kind(layer: LayerCache) -> str:
     if layer.kind == "state":
         return f"layers of {layer.state + layer.state32} fixed elements"
+    if layer.kind == "last":
+        return f"layers of {layer.state + layer.state32} elements for each of the last {layer.window} tokens"
     window = f" of the last {layer.window}" if layer.window else ""
     beside = f" and {layer.state + layer.state32} fixed" if layer.state or layer.state32 else ""
     return f"layers of {layer.width} elements a token{window}{beside}"

@@ -264,6 +264,40 @@ def _loops(config: Config) -> list[LayerCache]:
     return [full_layer(config)] * (size(config, "num_hidden_layers") * size(config, "num_loops", default=1))
 
 
+def _twice_and_tokens(config: Config) -> list[LayerCache]:
+    """LongCat with n-grams: also the ids of the last tokens, 8 bytes each."""
+    ids = LayerCache("last", window=size(config, "emb_neighbor_num", default=4) - 1, state32=2)
+    return [ids, *_twice(config)]
+
+
+def _loop_window(config: Config) -> list[LayerCache]:
+    """IQuest's loop: every layer twice, the second time with a window."""
+    layers = size(config, "num_hidden_layers")
+    window = window_layer({"loop_window_size": 64, **config}, "loop_window_size")
+    return [full_layer(config)] * layers + [window] * layers
+
+
+def _reused(config: Config) -> list[LayerCache]:
+    """AFM: the last layers use the keys and values of the last one before them."""
+    names = {"num_attention_heads": "num_heads", "num_key_value_heads": "num_kv_heads", "hidden_size": "hidden_dim"}
+    own = {name: size(config, key) for name, key in names.items()}
+    return [full_layer(own)] * (size(config, "num_layers") - size(config, "num_kv_reuse_layers"))
+
+
+def _phixtral(config: Config) -> list[LayerCache]:
+    names = {"num_attention_heads": "num_heads", "hidden_size": "model_dim"}
+    return [full_layer({name: size(config, key) for name, key in names.items()})] * size(config, "num_layers")
+
+
+def _per_block(config: Config) -> list[LayerCache]:
+    """Nemotron found by search: heads per block, or no attention at all."""
+    blocks, queries = config.get("block_configs"), size(config, "num_attention_heads")
+    if not isinstance(blocks, list) or not all(isinstance(b, Mapping) for b in blocks):
+        raise CheckpointError(f"The config's block_configs is {type(blocks).__name__}; expected one object per layer.")
+    groups = [own.get("n_heads_in_group") for b in blocks if isinstance(own := b.get("attention"), Mapping)]
+    return [full_layer({**config, "num_key_value_heads": queries // g}) for g in groups if type(g) is int and g > 0]
+
+
 def _openelm(config: Config) -> list[LayerCache]:
     counts = config.get("num_kv_heads")
     if not isinstance(counts, list) or not all(type(n) is int and n > 0 for n in counts):
@@ -316,6 +350,11 @@ _OWN: dict[str, Planner] = {
     "deepseek_v32": _indexed,
     "glm_moe_dsa": _indexed,
     "longcat_flash": _twice,
+    "longcat_flash_ngram": _twice_and_tokens,
+    "iquestloopcoder": _loop_window,
+    "afm7": _reused,
+    "nemotron-nas": _per_block,
+    "phixtral": _phixtral,
     "gpt_bigcode": _one_head,
     "gpt2": _all_heads,
     "gpt_neox": _all_heads,
@@ -329,11 +368,12 @@ _OWN: dict[str, Planner] = {
 
 # Keys and values of every token in every layer: `num_key_value_heads` heads, `head_dim` wide where that is a key ...
 PLAIN = frozenset(
-    """bitnet dots1 ernie4_5 ernie4_5_moe exaone gemma gemma2 glm glm4 glm4_moe hunyuan_v1_dense lille-130m minicpm
-    minimax minimax_m2 nemotron olmo2 olmoe qwen3 qwen3_moe seed_oss smollm3 solar_open talkie telechat3""".split()
+    """bitnet dots1 ernie4_5 ernie4_5_moe exaone gemma gemma2 glm glm4 glm4_moe hunyuan_v1_dense lille-130m
+    llama4_text minicpm minimax minimax_m2 nemotron olmo2 olmoe qwen3 qwen3_moe seed_oss smollm3 solar_open talkie
+    telechat3""".split()
 )
 # ... and hidden_size / heads wide whatever `head_dim` says.
 DIVIDED = frozenset(
     """apertus bailing_moe cohere deepseek granite granitemoe granitemoeshared helium hunyuan hunyuan_v1_moe internlm2
-    internlm3 Klear mimo mixtral phi phi3 phimoe qwen qwen2 qwen2_moe stablelm starcoder2""".split()
+    internlm3 Klear mimo mixtral nanochat phi phi3 phimoe qwen qwen2 qwen2_moe stablelm starcoder2""".split()
 )

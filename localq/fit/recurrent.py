@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from localq.errors import CheckpointError
 from localq.fit.caches import LayerCache
-from localq.fit.plans import Config, Planner, full_layer, heads, latent_layer, size
+from localq.fit.plans import Config, Planner, full_layer, heads, latent_layer, size, window_layer
 
 
 def _listed(config: Config, name: str) -> list[str]:
@@ -144,6 +144,50 @@ def _ling(config: Config) -> list[LayerCache]:
     return [latent_layer(config) if flag else state for flag in latent]
 
 
+def _lightning(config: Config) -> list[LayerCache]:
+    """Ring and Ling's linear models: a matrix a head, and full attention as in `_ling`."""
+    count, width = size(config, "num_attention_heads"), size(config, "head_dim")
+    state = LayerCache("state", state=count * width * width)
+    full = latent_layer(config) if config.get("model_type") == "bailing_hybrid" else full_layer(config)
+    layers, group = size(config, "num_hidden_layers"), max(size(config, "layer_group_size"), 1)
+    return [full if (i + 1) % group == 0 or i >= layers // group * group else state for i in range(layers)]
+
+
+def _olmo(config: Config) -> list[LayerCache]:
+    """OLMo hybrid: gated delta nets with three convolutions."""
+    keys = size(config, "linear_num_key_heads") * size(config, "linear_key_head_dim")
+    value_heads, value_dim = size(config, "linear_num_value_heads"), size(config, "linear_value_head_dim")
+    conv = (size(config, "linear_conv_kernel_dim") - 1) * (2 * keys + value_heads * value_dim)
+    state = LayerCache("state", state=conv, state32=value_heads * value_dim * size(config, "linear_key_head_dim"))
+    full = full_layer(config)
+    return [state if kind == "linear_attention" else full for kind in _listed(config, "layer_types")]
+
+
+def _griffin(config: Config) -> list[LayerCache]:
+    """RecurrentGemma: a convolution's inputs and a state, or a window of attention with one key/value head."""
+    width = size(config, "lru_width", "hidden_size")
+    state = LayerCache("state", state=size(config, "conv1d_width") * width)
+    window = window_layer({**config, "num_key_value_heads": 1, "head_dim": None}, "attention_window_size")
+    kinds = _listed(config, "block_types" if config.get("block_types") else "_block_types")
+    kinds = [kinds[i % max(len(kinds), 1)] for i in range(size(config, "num_hidden_layers"))]
+    return [state if kind == "recurrent" else window for kind in kinds]
+
+
+def _gear(config: Config) -> list[LayerCache]:
+    """Gear: full attention, windows, and convolutions of queries, keys and values."""
+    state = LayerCache("state", state=2 * (size(config, "conv_L_cache") - 1) * size(config, "hidden_size"))
+    kinds = {"full_attention": full_layer(config), "sliding_attention": window_layer(config)}
+    return [kinds.get(kind, state) for kind in _listed(config, "layer_types")]
+
+
+def _baichuan(config: Config) -> list[LayerCache]:
+    """Baichuan M1: keys and values are convolved with the last token's, which is kept beside the cache."""
+    sliding = set(map(int, _listed(config, "sliding_window_layers")))
+    last = full_layer(config).width
+    kinds = (window_layer(config)._replace(state=last), full_layer(config)._replace(state=last))
+    return [kinds[i not in sliding] for i in range(size(config, "num_hidden_layers"))]
+
+
 def _rwkv7(config: Config) -> list[LayerCache]:
     hidden = size(config, "hidden_size")
     return [LayerCache("state", state=2 * hidden + hidden * size(config, "head_dim"))] * size(
@@ -177,6 +221,12 @@ RECURRENT: dict[str, Planner] = {
     "kimi_linear": _kimi,
     "kimi_k3": _kimi,
     "bailing_moe_v3": _ling,
+    "bailing_hybrid": _lightning,
+    "bailing_moe_linear": _lightning,
+    "olmo_hybrid": _olmo,
+    "recurrent_gemma": _griffin,
+    "gear": _gear,
+    "baichuan_m1": _baichuan,
     "rwkv7": _rwkv7,
     "plamo2": _plamo2,
 }

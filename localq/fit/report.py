@@ -94,6 +94,6 @@ def _work(checkpoint: Checkpoint, found: Need) -> Work:
     layers = plan(checkpoint.config or {})
     cache = allocated(layers, found.context, found.kv.bits, found.chunk)
     queries = size(config, "num_attention_heads", "n_head", "n_heads", default=0)
-    attending = sum(layer.kind != "state" for layer in layers)
+    attending = sum(layer.kind not in ("state", "last") for layer in layers)
     width = head_dim(config) if queries and heads(config) else 0
     return Work(weights, cache, len(layers), active, 2 * attending * queries * width, found.context)
