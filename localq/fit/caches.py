@@ -22,7 +22,7 @@ class LayerCache(NamedTuple):
         kind: how its token slots grow; `last`: not in steps.
         width: elements kept per token, keys and values together.
         window: tokens looked back on, for `window`, `chunk` and `last`.
-        state: elements of fixed size in the cache's dtype, for `state` (beside keys and values too); of `last` per token.
+        state: elements of fixed size in the cache's dtype, for `state` (also beside keys); of `last` per token.
         state32: elements of fixed size that stay float32 whatever the dtype.
     """
 

@@ -20,11 +20,11 @@ from localq.engines.pick import open_engine, pick_engine
 from localq.errors import CheckpointError, UnsupportedError
 from localq.models.architecture import build, find_classes
 from localq.models.loader import load_model
-from tests.factories import every, experts, ggml, more, newest, rwkv
+from tests.factories import every, experts, ggml, more, newest, rwkv, vision
 from tests.factories.mla import CASES as LATENT
 from tests.oracles.golden import IDS
 
-CASES = {**newest.CASES, **experts.CASES, **rwkv.CASES, **LATENT}
+CASES = {**newest.CASES, **experts.CASES, **rwkv.CASES, **vision.CASES, **LATENT}
 
 
 def test_every_architecture_of_gguf_py_runs_or_is_explained() -> None:
@@ -87,6 +87,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "glimmer's window": ("muse_glimmer", {"rope.freq_base_swa": 5.0}, "rope.freq_base_swa = 5.0"),
     "ling's clamps": ("bailingmoe3", {"swiglu_clamp_exp": [0.0, 7.0, 7.0, 7.0, 7.0]}, "swiglu_clamp_exp"),
     "ling's sections": ("bailingmoe3", {"rope.dimension_sections": [8, 4, 4, 0]}, "rope.dimension_sections"),
+    "glm's router": ("glm_moe_dsa", {"expert_gating_func": 1}, "expert_gating_func = 1"),
+    "deepseek's router": ("deepseek_v32", {"expert_gating_func": 1}, "expert_gating_func = 1"),
+    "qwen's sections": ("qwen3vl", {"rope.dimension_sections": [8, 4, 4, 0]}, "rope.dimension_sections"),
     "laguna's router": ("laguna", {"expert_gating_func": 1}, "expert_gating_func = 1"),
     "mistral4's router": ("mistral4", {"expert_gating_func": 2}, "expert_gating_func = 2"),
     "rwkv's shift": ("rwkv7", {"token_shift_count": 3}, "token_shift_count = 3"),

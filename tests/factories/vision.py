@@ -8,7 +8,7 @@ from tests.factories.more import Case, Config
 from tests.factories.other import llama_rows
 
 # Every frequency in one of the three axes: for those left over llama.cpp takes a fourth position, which text has not
-_SECTIONS = [12, 11, 11, 0]
+_SECTIONS = [12, 10, 10, 0]
 
 
 def _ministral_keys(c: Config) -> dict[str, Any]:

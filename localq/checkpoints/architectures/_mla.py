@@ -146,8 +146,8 @@ def latent(keys: ModelKeys) -> dict[str, Any]:
 def yarn(keys: ModelKeys, rotated: int) -> dict[str, Any] | None:
     """YaRN with DeepSeek's two mscales.
 
-    GGUF holds 0.1 * mscale_all_dim and not mscale. llama.cpp takes mscale for equal to it, 1 where it is absent
-    (src/llama-context.cpp), which is true of every released model.
+    GGUF holds 0.1 * mscale_all_dim and not mscale. llama.cpp takes mscale for equal to it in deepseek2, for 1
+    elsewhere and where it is absent (src/llama-context.cpp), which is true of every released model.
     """
     multiplier = keys.number("rope.scaling.yarn_log_multiplier", 0.0)
     scaling = rope_scaling(keys, rotated, keys.number("rope.freq_base", 10000.0))
@@ -158,7 +158,7 @@ def yarn(keys: ModelKeys, rotated: int) -> dict[str, Any] | None:
             f"This {keys.architecture} file scales its rope by '{scaling['rope_type']}'; localq knows yarn there."
         )
     all_dim = float(f"{10 * multiplier:.6g}")
-    own = {"mscale": all_dim or 1.0, "mscale_all_dim": all_dim}
+    own = {"mscale": (keys.architecture == "deepseek2" and all_dim) or 1.0, "mscale_all_dim": all_dim}
     return {**scaling, "type": "yarn", **own}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from localq.checkpoints.architectures._hybrid import whole_numbers
 from localq.checkpoints.keys import brief
 from localq.errors import CheckpointError, UnsupportedError
 
@@ -17,6 +18,18 @@ LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from localq.checkpoints.keys import ModelKeys
+
+
+def sections(keys: ModelKeys, rotated: int) -> list[int]:
+    """How many of the rotated pairs turn by each axis of a position: in a text all do by the same number.
+
+    Raises:
+        UnsupportedError: they are not all of them, and the rest would stand still.
+    """
+    found = whole_numbers(keys, "rope.dimension_sections", 4)
+    if 2 * sum(found) != rotated:
+        keys.refuse("rope.dimension_sections", "rope.dimension_count")
+    return found
 
 
 def rope_scaling(keys: ModelKeys, dims: int, theta: float) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from localq.checkpoints.architectures import Architecture
 from localq.checkpoints.architectures._decoder import decoder
+from localq.checkpoints.architectures._rope import sections
 from localq.checkpoints.architectures.qwen2 import ARCHITECTURE as QWEN2
 
 TYPE_CHECKING = False
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def _config(keys: ModelKeys) -> dict[str, Any]:
-    keys.value("rope.dimension_sections")
-    return decoder(keys, scalings=(), own_head_dim=False)
+    config = decoder(keys, scalings=(), own_head_dim=False)
+    sections(keys, config["hidden_size"] // config["num_attention_heads"])
+    return config
 
 
 ARCHITECTURE = Architecture(model_type="qwen2", names=QWEN2.names, config=_config)

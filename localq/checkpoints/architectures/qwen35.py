@@ -20,7 +20,8 @@ from localq.checkpoints.architectures._delta_net import (
     order_columns,
     value_rows,
 )
-from localq.checkpoints.architectures._hybrid import any_kind, check_kinds, in_turn, three_axes, whole_numbers
+from localq.checkpoints.architectures._hybrid import any_kind, check_kinds, in_turn, three_axes
+from localq.checkpoints.architectures._rope import sections
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,13 +47,10 @@ def config35(keys: ModelKeys) -> dict[str, Any]:
     """Config keys of dense and MoE models; positions in a text are equal on all axes of the rope, so sections rest."""
     config = delta_config(keys)
     rotated = keys.integer("rope.dimension_count", config["head_dim"])
-    sections = whole_numbers(keys, "rope.dimension_sections", 4)
-    if 2 * sum(sections) != rotated:
-        keys.refuse("rope.dimension_sections", "rope.dimension_count")
     rope = {
         "rope_type": "default",
         "type": "default",
-        "mrope_section": sections[:3],
+        "mrope_section": sections(keys, rotated)[:3],
         "rope_theta": config["rope_theta"],
         "partial_rotary_factor": rotated / config["head_dim"],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from localq.checkpoints.architectures import Architecture
+from localq.checkpoints.architectures._rope import sections
 from localq.checkpoints.architectures.qwen3 import ARCHITECTURE as TEXT
 
 TYPE_CHECKING = False
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def _config(keys: ModelKeys) -> dict[str, Any]:
-    keys.value("rope.dimension_sections")
     keys.value("n_deepstack_layers")  # where the vision part adds to the first layers
-    return TEXT.config(keys)
+    config = TEXT.config(keys)
+    sections(keys, config["head_dim"])
+    return config
 
 
 ARCHITECTURE = Architecture(model_type="qwen3", names=TEXT.names, config=_config)
