@@ -1,9 +1,4 @@
-"""Products with what a layer does around them, against float64, and their CUDA twins, bit for bit.
-
-With u = 2^-24: a dot product of n terms is off by (n + 1) u of its size, the sum of |terms| (test_qmv.py); the norm
-adds a rounding of x * gain, one of the product with 1 / rms, and for rms itself half of the (n + 1) u of the squares'
-sum and a few: 2 n + 8 together. SiLU and GELU have slopes of at most 1.13; 32 u are for their own roundings and exp's.
-"""
+"""Products with what a layer does around them, against float64, and their CUDA twins, bit for bit."""
 
 from __future__ import annotations
 
@@ -19,47 +14,13 @@ from localq_metal.fused import Around, Experts, Norm, Turn, fused
 from localq_metal.norm_add import norm_add
 from localq_metal.route import route
 from localq_metal.turned import turned
+from tests.metal.around import EPS, Exact, Numbers, U, activated, floats, rotated, table, within
 from tests.metal.blocks import minima, oracle, ordinary, packed
 from tests.metal.cuda import CudaHarness
 from tests.metal.harness import CHECKED, FAST, FLUSH, FMA, Harness, Mode
-from tests.metal.test_qmv import HALF_STEP, SMALLEST, draw
+from tests.metal.test_qmv import HALF_STEP, draw
 
-U = 2.0**-24
-EPS = 1e-6
 DTYPES = (mx.float32, mx.float16, mx.bfloat16)
-Numbers = np.ndarray
-
-
-def floats(a: mx.array) -> Numbers:
-    return np.array(a.astype(mx.float32)).astype(np.float64)
-
-
-class Exact:
-    """A product in float64, its size, and how far a float32 sum of it may be off."""
-
-    def __init__(self, x: Numbers, w: Numbers, slack: Any = 0.0, norm: Norm | None = None) -> None:
-        terms = w.shape[-1]
-        over = 1.0
-        if norm is not None:
-            over = 1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + norm.eps)
-            x = x * floats(norm.gain)
-        self.value = (x @ w.T) * over
-        self.off = (2 * terms + 8 if norm else terms + 1) * U * (np.abs(x) @ (np.abs(w) + 2 * np.abs(slack)).T) * over
-
-
-def within(got: mx.array, want: Numbers, off: Numbers, dtype: mx.Dtype, name: str = "") -> None:
-    assert got.dtype == dtype and got.shape == want.shape
-    bound = off + HALF_STEP[dtype] * (np.abs(want) + off) + SMALLEST[dtype] + 2 * U * np.abs(want)
-    share = np.abs(floats(got) - want) / bound
-    assert np.isfinite(share).all() and share.max() <= 1, f"{name}: {share.max():.2f} of the bound"
-
-
-def activated(act: str, gate: Exact, up: Exact) -> tuple[Numbers, Numbers]:
-    z = gate.value if act == "silu" else 1.5957691216057308 * (gate.value + 0.044715 * gate.value**3)
-    a = gate.value * np.exp(-np.logaddexp(0, -z))
-    # z of a large gate is off by more roundings of its own size; the slope of the sigmoid is then next to nothing.
-    off = 1.13 * gate.off + 32 * U * np.abs(gate.value)
-    return a * up.value, off * (np.abs(up.value) + up.off) + np.abs(a) * up.off
 
 
 def case(stem: str, rows: tuple[int, ...], columns: int = 512) -> tuple[list[Any], list[Numbers], list[Any]]:
@@ -100,19 +61,6 @@ def test_the_residual_after(harness: Harness, stem: str, dtype: mx.Dtype, mode: 
         exact = Exact(floats(x), w[0], slack[0])
         y = fused(harness.factory(mode), each, x, Around(more=more))
         within(y, exact.value + floats(more), exact.off, dtype, f"{mode.name} {tokens}")
-
-
-def table(positions: range, head: int) -> mx.array:
-    angles = np.array(positions)[:, None] * 10000.0 ** (-np.arange(0, head, 2) / head)
-    return mx.array(np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
-
-
-def rotated(heads: Numbers, cosines: Numbers) -> Numbers:
-    """`heads [m, n, head]` by a table `[m, head]`; or how far they may be off, given how far each is."""
-    half = heads.shape[-1] // 2
-    a, b = heads[..., :half], heads[..., half:]
-    c, s = cosines[:, None, :half], cosines[:, None, half:]
-    return np.concatenate([a * c - b * s, a * s + b * c], axis=-1)
 
 
 @pytest.mark.parametrize("rows", [(64, 32, 17), (64, 32), (32,)], ids=str)

@@ -22,6 +22,7 @@ from localq_metal.qmv import qmv, qmv_few
 from localq_metal.qvm import qvm
 from localq_metal.several import several
 from localq_metal.source import Packed
+from tests.metal.around import bound_of, launches
 from tests.metal.blocks import STEMS, every_kind, minima, oracle, ordinary, packed
 from tests.metal.harness import CHECKED, FAST, FLUSH, FMA, NUMPY, Harness, KernelError, Mode
 from tests.metal.recorded import Trial, library, recorded, run
@@ -55,7 +56,8 @@ class Weights:
         else:
             two = [drawn(name, seed=seed) for seed in range(2)]
             kinds, small = two[0], two[1]
-        self.kinds, self.small, self.one, self.stack = hold(kinds), hold(small), hold(two[0]), hold(*two)
+        self.kinds, self.small, self.stack, self.two = hold(kinds), hold(small), hold(*two), [hold(t) for t in two]
+        self.one = self.two[0]
         self.all_kinds, self.alone = decode(kinds), decode(small)
         self.w = np.stack([decode(t) for t in two]).astype(np.float64)
         self.slack = np.stack(
@@ -105,6 +107,8 @@ def trials(k: Weights, dtype: mx.Dtype) -> Iterator[Trial]:
     yield near("several", lambda f: several(f, [k.one, k.one], x[:1]), v[:1], both, both_slack)
     back, b = draw(3, out)
     yield near("qvm", lambda f: qvm(f, k.one, back[:2]), b[:2], turned[[0, 0]], 0 * turned[[0, 0]])
+    for at in launches(k.two, k.stack, k.w, k.slack, dtype):
+        yield Trial(recorded(at.call), at.want, bound_of(at.want, at.off, dtype), at.name)
     yield near("qvm of a stack", lambda f: qvm(f, k.stack, back, mx.array(named)), b, turned[named], 0 * turned[named])
 
 
