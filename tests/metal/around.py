@@ -14,7 +14,12 @@ import mlx.core as mx
 import numpy as np
 
 from localq_metal.fused import Around, Experts, Norm, Turn, fused
+from localq_metal.norm_add import norm_add
+from localq_metal.route import route
 from localq_metal.source import Packed
+from localq_metal.turned import turned
+from tests.metal.blocks import STEMS, minima, oracle, ordinary, packed
+from tests.metal.test_layouts import between, drawn, held
 from tests.metal.test_qmv import HALF_STEP, SMALLEST, draw
 
 U = 2.0**-24
@@ -128,3 +133,25 @@ def _heads(two: list[Packed], x: mx.array, w: Numbers, slack: Numbers, norm: Nor
     pair = off[:, :16].reshape(1, 2, 8) + 4 * U * np.abs(exact.value[:, :16]).reshape(1, 2, 8)
     off[:, :16] = np.tile(pair.sum(axis=1), 2)
     return Launch("norm turn", _call(two, x, Around(norm=norm, turn=turn)), want, off)
+
+
+def plain_calls(dtype: mx.Dtype) -> list[Callable[[Any], Any]]:
+    """The launches of a layer that read no packed weights."""
+    x = draw(3, 64, dtype)
+    heads, norm = x.reshape(3, 2, 32), Norm(draw(1, 64, dtype)[0], EPS)
+    return [
+        lambda f: turned(f, (heads, heads[:, :1], heads[:, 1:]), norm, table(range(3), 32)),
+        lambda f: norm_add(f, x, 2 * x, norm),
+        lambda f: route(f, x[:, :40], 4, True)[0],
+    ]
+
+
+def matrices(name: str) -> tuple[list[Packed], Packed, Numbers, Numbers]:
+    """What `launches` takes, of a format by name: two matrices, the two as a stack, their weights and slack."""
+    two: list[Any] = [ordinary(name, (21, 512), i) if name in STEMS else drawn(name, seed=i) for i in range(2)]
+    hold, decode = (packed, oracle) if name in STEMS else (held, between)
+    w = np.stack([decode(t).astype(np.float64) for t in two])
+    slack = np.stack(
+        [np.abs(minima(t)) * np.ones_like(one) if name in STEMS else 0 * one for t, one in zip(two, w, strict=True)]
+    )
+    return [hold(t) for t in two], hold(*two), w, slack

@@ -14,7 +14,20 @@ from localq_metal.fused import Around, Experts, Norm, Turn, fused
 from localq_metal.norm_add import norm_add
 from localq_metal.route import route
 from localq_metal.turned import turned
-from tests.metal.around import EPS, Exact, Numbers, U, activated, floats, rotated, table, within
+from tests.metal.around import (
+    EPS,
+    Exact,
+    Numbers,
+    U,
+    activated,
+    floats,
+    launches,
+    matrices,
+    plain_calls,
+    rotated,
+    table,
+    within,
+)
 from tests.metal.blocks import minima, oracle, ordinary, packed
 from tests.metal.cuda import CudaHarness
 from tests.metal.harness import CHECKED, FAST, FLUSH, FMA, Harness, Mode
@@ -164,21 +177,13 @@ def test_the_router(harness: Harness, experts: int, chosen: int, shared: bool) -
     assert alike[1].tolist() == [list(range(chosen))]
 
 
-def test_twins_are_equal(harness: Harness) -> None:
+TWINS = [("q4_k", mx.float32), ("iq3_s", mx.float16), ("fp8_e4m3_channel", mx.bfloat16), ("gptq_3bit_g64", mx.float32)]
+
+
+@pytest.mark.parametrize("name, dtype", TWINS, ids=str)
+def test_twins_are_equal(harness: Harness, name: str, dtype: mx.Dtype) -> None:
     metal, nvidia = harness.factory(FAST), partial(translated, CudaHarness(harness).factory(CHECKED))
-    each, w, _ = case("q4_k", (21, 21))
-    stack = stacks("q4_k", 2)[0]
-    x, more = draw(3, 512, mx.float32, scale(w)), draw(3, 21, mx.float32)
-    norm, turn = Norm(draw(1, 512, mx.float32)[0], EPS), Turn(table(range(1), 16), 32, 16)
-    named, scores, heads = mx.array([2, 0, 1]), mx.array([0.5, 0.25, 0.125]), x[:, :64].reshape(3, 2, 32)
-    for call in (
-        lambda f: fused(f, each, x[:1], Around(norm=norm, act="silu")),
-        lambda f: fused(f, each[:1], x, Around(more=more)),
-        lambda f: fused(f, each, x[:1], Around(norm=norm, turn=turn)),
-        lambda f: fused(f, stack, x, Around(act="gelu", experts=Experts(named, 1))),
-        lambda f: fused(f, stack[:1], x, Around(more=more[:1], experts=Experts(named, 3, scores))),
-        lambda f: turned(f, (heads, heads[:, :1], heads[:, 1:]), Norm(x[0, :64], EPS), x[:, :32]),
-        lambda f: norm_add(f, x, 2 * x, norm),
-        lambda f: route(f, x[:, :40], 4, True)[0],
-    ):
+    for at in launches(*matrices(name), dtype):
+        assert mx.array_equal(at.call(metal), at.call(nvidia)), at.name
+    for call in plain_calls(dtype):
         assert mx.array_equal(call(metal), call(nvidia))

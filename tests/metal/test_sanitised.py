@@ -16,8 +16,9 @@ from localq_metal.qmm import qmm, sorted_qmm
 from localq_metal.qmv import qmv, qmv_few
 from localq_metal.qvm import qvm
 from localq_metal.several import several
+from tests.metal.around import launches, matrices, plain_calls
 from tests.metal.blocks import STEMS, every_kind, oracle, ordinary, packed
-from tests.metal.harness import SANITISED, Harness, KernelError, missing
+from tests.metal.harness import FAST, SANITISED, Harness, KernelError, missing
 from tests.metal.sanitised import missing as no_sanitisers
 from tests.metal.test_layouts import NAMES, between, drawn, held
 from tests.metal.test_products import within
@@ -114,6 +115,18 @@ def test_bodies(harness: Harness) -> None:
     within(qvm(make, stack, back[:3], mx.array(named)), back[:3], w[named])
     for y, each in zip(several(make, [one, packed(two[1])], x[:1]), w, strict=True):
         within(y, x[:1], each.T)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["q4_k", *(pytest.param(n, marks=pytest.mark.slow) for n in (*sorted(STEMS), *NAMES) if n != "q4_k")],
+)
+def test_bodies_of_a_fused_layer(harness: Harness, name: str) -> None:
+    """Watched, each gives what it gives unwatched."""
+    watched, plain = harness.factory(SANITISED), harness.factory(FAST)
+    calls = [at.call for at in launches(*matrices(name), mx.float32)]
+    for call in (*calls, *plain_calls(mx.float32)):
+        assert mx.array_equal(call(watched), call(plain))
 
 
 @pytest.mark.parametrize(
