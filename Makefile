@@ -54,7 +54,7 @@ bench-kernels: $(VENV)/.installed-test
 
 prove-kernels: $(VENV)/.installed-test
 	LOCALQ_PROVE=1 $(BIN)/python -m pytest -n 2 tests/metal
-	$(BIN)/python tools/mutate_kernels.py
+	$(BIN)/python -m tools.mutate_kernels
 
 bench: $(VENV)/.installed-test
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -14,19 +14,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from localq.formats import FORMATS, find  # noqa: E402
-from localq.formats.base import Format, PackedTensor  # noqa: E402
-from localq.kernels import own, registry  # noqa: E402
-from localq.kernels.drawn import random_tensor  # noqa: E402
+from localq.formats import FORMATS, find
+from localq.formats.base import Format, PackedTensor
+from localq.kernels import own, registry
+from localq.kernels.drawn import random_tensor
 
 OUT, IN, DRAWN = 8192, 4096, 64  # 18 MB in q4_k; 64 rows are drawn and repeated
 COLD = 256 << 20  # bytes of matrices that take turns: more than caches hold

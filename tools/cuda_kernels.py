@@ -1,6 +1,6 @@
 """Compiles the CUDA text of every kernel as MLX would and prints what came of it. No GPU is needed, and none is used.
 
-python tools/cuda_kernels.py [--toolkit FOLDER] [--arch sm_90a ...] [--write]        which packages: tools/toolkit.py
+python -m tools.cuda_kernels [--toolkit FOLDER] [--arch sm_90a ...] [--write]        which packages: tools/toolkit.py
 
 NVRTC compiles with MLX's flags; ptxas counts registers and bytes of local memory per thread. Both are facts of the text
 and the compiler, not of a run: they say nothing about speed. MLX's utils.cuh is not in its wheel; a stand-in includes
@@ -21,22 +21,26 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from localq.formats import FORMATS
+from localq.formats.base import PackedTensor
+from localq.kernels import arrays
+from localq.kernels.checks import random_tensor
+from localq_metal import quantize
+from localq_metal.cuda import translated
+from localq_metal.dequantize import dequantize, rows
+from localq_metal.fused import Around, Experts, Norm, Turn, fused
+from localq_metal.gather import gather
+from localq_metal.hadamard import hadamard
+from localq_metal.norm_add import norm_add
+from localq_metal.qmv import qmv, qmv_few
+from localq_metal.qvm import qvm
+from localq_metal.route import route
+from localq_metal.several import several
+from localq_metal.turned import turned
+from tests.metal.cuda import generated
+from tools.toolkit import MISSING, Compiler, folder, resources
 
-from localq.formats import FORMATS  # noqa: E402
-from localq.formats.base import PackedTensor  # noqa: E402
-from localq.kernels import arrays  # noqa: E402
-from localq.kernels.checks import random_tensor  # noqa: E402
-from localq_metal import quantize  # noqa: E402
-from localq_metal.cuda import translated  # noqa: E402
-from localq_metal.dequantize import dequantize, rows  # noqa: E402
-from localq_metal.gather import gather  # noqa: E402
-from localq_metal.hadamard import hadamard  # noqa: E402
-from localq_metal.qmv import qmv, qmv_few  # noqa: E402
-from localq_metal.qvm import qvm  # noqa: E402
-from tests.metal.cuda import generated  # noqa: E402
-from tools.toolkit import MISSING, Compiler, folder, resources  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 ARCHITECTURES = ("sm_80", "sm_89", "sm_90a", "sm_100a", "sm_120a")
 SHAPE = (256, 1024)
@@ -56,6 +60,11 @@ def kernels() -> Iterator[tuple[str, str]]:
     for mode in quantize.FLOATS:
         yield from _texts(f"quantize {mode}", lambda f, mode=mode: quantize.floating(f, w, mode))
     yield from _texts("quantize e4m3", lambda f: quantize.to_fp8(f, w))
+    q, turn = mx.zeros((1, 4, 64), mx.bfloat16), mx.zeros((1, 64))
+    norm = Norm(w[0], 1e-6)
+    yield from _texts("turned", lambda f: turned(f, (q, q[:, :2], q[:, :2]), norm, turn))
+    yield from _texts("norm_add", lambda f: norm_add(f, w, w, norm))
+    yield from _texts("route", lambda f: route(f, w, 4, True))
     yield from _texts("hadamard", lambda f: hadamard(f, mx.zeros((4, 128), mx.bfloat16), 128))
 
 
@@ -73,6 +82,25 @@ def _of(one: Any, stack: Any, name: str) -> Iterator[tuple[str, str]]:
     yield from _texts(f"qmv_few {name}", lambda f: qmv_few(f, one, x[:8]))
     yield from _texts(f"gather {name}", lambda f: gather(f, stack, x, which))
     yield from _texts(f"qvm {name}", lambda f: qvm(f, stack, back, which))
+    yield from _of_layers(one, stack, name)
+
+
+def _of_layers(one: Any, stack: Any, name: str) -> Iterator[tuple[str, str]]:
+    """The launches of a fused decoder layer: which, models/step.py says."""
+    x, gain = mx.zeros((4, SHAPE[1]), mx.bfloat16), mx.zeros((SHAPE[1],), mx.bfloat16)
+    norm, named, scores = Norm(gain, 1e-6), mx.zeros((4,), mx.uint32), mx.zeros((4,), mx.bfloat16)
+    more, turn = mx.zeros((4, SHAPE[0]), mx.bfloat16), mx.zeros((1, 64))
+    calls = {
+        "several": lambda f: several(f, [one, one], x[:1]),
+        "heads": lambda f: fused(f, [one, one, one], x[:1], Around(norm=norm, turn=Turn(turn, 2 * SHAPE[0], 64))),
+        "gate and up": lambda f: fused(f, [one, one], x[:1], Around(norm=norm, act="silu")),
+        "gate and up of few": lambda f: fused(f, [one, one], x, Around(norm=norm, act="gelu")),
+        "residual": lambda f: fused(f, [one], x[:1], Around(more=more[:1])),
+        "experts": lambda f: fused(f, [stack, stack], x[:1], Around(act="silu", experts=Experts(named, 4))),
+        "scored experts": lambda f: fused(f, [stack], x, Around(more=more[:1], experts=Experts(named, 4, scores))),
+    }
+    for what, call in calls.items():
+        yield from _texts(f"{what} {name}", call)
 
 
 def _texts(name: str, call: Any) -> Iterator[tuple[str, str]]:

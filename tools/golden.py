@@ -1,6 +1,6 @@
 """Writes localq/kernels/golden.json and golden_peers.json, the stored cases of `localq doctor --kernels`.
 
-python tools/golden.py        weights are decoded by gguf-py and ggml now; those of other packages are the fixtures' of
+python -m tools.golden        weights are decoded by gguf-py and ggml now; those of other packages are the fixtures' of
 tests/packed, which tools/fixtures made with the packages themselves
 """
 
@@ -15,14 +15,11 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from localq.checkpoints import open_checkpoint  # noqa: E402
-from localq.formats.base import PackedTensor  # noqa: E402
-from localq.kernels import golden  # noqa: E402
-from tests.metal.blocks import oracle  # noqa: E402
-from tests.packed import (  # noqa: E402
+from localq.checkpoints import open_checkpoint
+from localq.formats.base import PackedTensor
+from localq.kernels import golden
+from tests.metal.blocks import oracle
+from tests.packed import (
     test_bytes,
     test_compressed_tensors,
     test_exl3,
@@ -31,7 +28,9 @@ from tests.packed import (  # noqa: E402
     test_modelopt,
     test_quark,
 )
-from tests.packed.fixtures import NAME, Variant, read, variants  # noqa: E402
+from tests.packed.fixtures import NAME, Variant, read, variants
+
+ROOT = Path(__file__).resolve().parent.parent
 
 DRAWN = 16384  # codes from here on are those of the generators' rule
 CASES = (  # package, fixture file, variants: one of every way a tensor is laid out for a kernel

@@ -1,6 +1,6 @@
 """Instructions per weight in the inner loop of `qmv`, by class, of NVIDIA's GPUs (sm_90a). No GPU is used.
 
-python tools/instructions.py [--plain] [FORMAT ...]        which packages: tools/toolkit.py; default: every ggml type
+python -m tools.instructions [--plain] [FORMAT ...]        which packages: tools/toolkit.py; default: every ggml type
 
 They are facts of the text and of one compiler, not times, and Apple's compiler writes others; good for comparing two
 texts of one kernel. Conversions (`to float`) take two to eight times as long as the others. `--plain` counts with the
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -21,16 +20,13 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from localq.formats import FORMATS, find  # noqa: E402
-from localq.kernels import arrays  # noqa: E402
-from localq.kernels.checks import random_tensor  # noqa: E402
-from localq_metal.cuda import translate, translated  # noqa: E402
-from localq_metal.qmv import qmv  # noqa: E402
-from tests.metal.cuda import generated  # noqa: E402
-from tools.toolkit import MISSING, Compiler, disassembler, folder, inner_loop, instructions  # noqa: E402
+from localq.formats import FORMATS, find
+from localq.kernels import arrays
+from localq.kernels.checks import random_tensor
+from localq_metal.cuda import translate, translated
+from localq_metal.qmv import qmv
+from tests.metal.cuda import generated
+from tools.toolkit import MISSING, Compiler, disassembler, folder, inner_loop, instructions
 
 SHAPE = (128, 16384)
 ARCH = "sm_90a"

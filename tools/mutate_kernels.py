@@ -1,4 +1,4 @@
-"""Mutants of every decode struct, and whether the checks would see them: python tools/mutate_kernels.py [STEM ...]
+"""Mutants of every decode struct, and whether the checks would see them: python -m tools.mutate_kernels [STEM ...]
 
 A mutant is a struct with one token changed (an operator, a number, a shift). It is killed when its weights, decoded in
 checked mode, or its products with vectors, are not those of the format, when the executor or the sanitisers' checks
@@ -24,14 +24,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from localq_metal import source
+from tests.metal.harness import Harness
+from tools.mutation.batch import same_instructions, tried
+from tools.mutation.cases import cases
+from tools.mutation.words import Mutant, methods, mutants
 
-from localq_metal import source  # noqa: E402
-from tests.metal.harness import Harness  # noqa: E402
-from tools.mutation.batch import same_instructions, tried  # noqa: E402
-from tools.mutation.cases import cases  # noqa: E402
-from tools.mutation.words import Mutant, methods, mutants  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 BATCH = 24
 LINE = 0.95  # of the mutants of a file that change something
