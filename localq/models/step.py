@@ -63,11 +63,12 @@ class Step:
     down: Packed | None = None
     mixture: Mixture | None = None
     after: tuple[Norm, Norm] | None = None
-    modules: tuple[Any, ...] = ()  # the layer's own, whose weights these are
+    modules: tuple[Any, ...] = ()  # the layer's own, whose weights these are, see `modules`
 
     def intact(self, layer: Any) -> bool:
-        """Whether the layer still has the modules it was fused from: adapters put others in their place."""
-        return all(a is b for a, b in zip(modules(layer), self.modules, strict=False))
+        """Whether the layer still is what it was fused from: adapters put other modules, or other gains, in place."""
+        found = modules(layer)
+        return len(found) == len(self.modules) and all(a is b for a, b in zip(found, self.modules, strict=True))
 
     def __call__(self, layer: Any, x: mx.array, mask: Any, cache: Any) -> mx.array:
         """`layer(x, mask, cache)` for `x [batch, length, width]`."""
@@ -164,11 +165,12 @@ class Step:
 
 
 def modules(layer: Any) -> tuple[Any, ...]:
-    """The modules of a layer that hold what a step multiplies."""
+    """The modules of a layer that hold what a step multiplies, and the gains of its norms."""
     attention, mlp = layer["self_attn"], layer["mlp"]
     inner = mlp.get("switch_mlp", mlp)
     first = tuple(attention.get(name) for name in ("q_proj", "k_proj", "v_proj", "o_proj", "rope"))
-    return (*first, *(inner.get(name) for name in ("gate_proj", "up_proj", "down_proj")))
+    gains = tuple(module.weight for part in (layer, attention) for name, module in part.items() if "norm" in name)
+    return (*first, *(inner.get(name) for name in ("gate_proj", "up_proj", "down_proj")), *gains)
 
 
 def multiplied(each: list[Packed], x: mx.array, around: Around) -> mx.array:

@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.tuner.lora import LoRALinear
 
 from localq.checkpoints import open_checkpoint
 from localq.kernels import own, registry
@@ -132,7 +133,22 @@ def test_mlx_lms_layer_where_fused_ones_do_not_serve(
     monkeypatch.setattr(own, "factory", lambda: right)
     monkeypatch.setattr(fused, "_VERDICTS", {})
     assert fused.fuse(model) == 2
-    launched.clear()
-    model(mx.array([list(range(1, 30))]))  # a prompt
+
+    def fused_launches(length: int = 1) -> int:
+        launched.clear()
+        mx.eval(model(mx.array([list(range(1, length + 1))])))
+        return sum(count for name, count in launched.items() if "fused" in name)
+
+    each = fused_launches() // 2
+    assert each > 0 and fused_launches(29) == 0  # a prompt
     model.train()
-    assert not [name for name in launched if "fused" in name]
+    assert fused_launches() == 0
+    model.eval()
+    first, second = model.layers
+    adapted = LoRALinear(256, 256)
+    adapted.linear, second.self_attn.o_proj = second.self_attn.o_proj, adapted
+    assert fused_launches() == each
+    second.self_attn.o_proj = adapted.linear
+    assert fused_launches() == 2 * each
+    first.input_layernorm.weight = 2 * first.input_layernorm.weight
+    assert fused_launches() == each
