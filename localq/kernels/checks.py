@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localq.formats.base import Format, PackedTensor
-from localq.kernels import golden, own, registry
+from localq.kernels import golden, layer_checks, own, registry
 from localq.kernels.drawn import random_tensor as random_tensor
 
 OUT, IN, EXPERTS = 128, 512, 3
@@ -68,6 +68,9 @@ def check_all(
                 yield from check_format(example, dtype, TOKENS if gpu else (5,))
                 if gpu and own.serves("matmul", example):
                     yield from check_decoding(example, dtype)
+                    yield from check_layers(example, dtype)
+    for dtype in dtypes if gpu and formats is None else ():
+        yield from check_layers(None, dtype)
 
 
 def check_format(fmt: type[Format], dtype: mx.Dtype, tokens: Sequence[int] = (5,)) -> Iterator[KernelCheck]:
@@ -105,6 +108,13 @@ def check_decoding(fmt: type[Format], dtype: mx.Dtype) -> Iterator[KernelCheck]:
         return
     runs: list[Run] = [(lambda: _held(t, dtype).dense(dtype), t.dequantize().astype(np.float64))]
     yield _check(("dequantize", fmt.name, own.NAME), runs, dtype, "")
+
+
+def check_layers(fmt: type[Format] | None, dtype: mx.Dtype) -> Iterator[KernelCheck]:
+    """The launches of fused layers of this format; None: those that read no packed weights."""
+    found = layer_checks.of_none(dtype) if fmt is None else layer_checks.of_format(fmt, dtype)
+    for op, runs in found.items():
+        yield _check((op, "any" if fmt is None else fmt.name, own.NAME), runs, dtype, "")
 
 
 def check_stored(formats: Iterable[type[Format]] | None = None) -> Iterator[KernelCheck]:

@@ -10,9 +10,9 @@ import mlx.core as mx
 import pytest
 
 from localq.cli.doctor import _verdicts
-from localq.formats import FORMATS
+from localq.formats import FORMATS, find
 from localq.kernels import checks, golden, own, registry
-from localq.kernels.checks import KernelCheck, check_all, check_stored
+from localq.kernels.checks import KernelCheck, check_all, check_layers, check_stored
 from tests.metal.blocks import oracle
 from tests.metal.harness import Harness
 
@@ -47,10 +47,25 @@ def rows(dtype: mx.Dtype = mx.float32) -> dict[str, KernelCheck]:
 def test_right_kernels_are_ok(mac: Callable[..., None], dtype: mx.Dtype) -> None:
     mac()
     found = rows(dtype)
-    assert set(found) == {*registry.OPS, "dequantize"}
+    assert set(found) == {*registry.OPS, "dequantize", "norm and swiglu", "residual", "norm and rotation", "experts"}
     assert all(check.ok and check.implementation == "own" and check.worst < 0.1 for check in found.values())
     assert found["dequantize"].error < (1e-9 if dtype == mx.float32 else 1e-2)
     assert found["matmul"].dtype == str(dtype).rpartition(".")[2]
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["q4_k", "iq2_xxs", "fp8_e4m3_channel", "bnb_nf4_g64", "gptq_3bit_g64", None])
+def test_launches_of_fused_layers_are_ok(mac: Callable[..., None], name: str | None, dtype: mx.Dtype) -> None:
+    mac()
+    found = list(check_layers(find(name) if name else None, dtype))
+    assert len(found) == (4 if name else 3)
+    assert all(check.ok and 0 <= check.error < check.limit / 2 for check in found), found
+
+
+def test_a_wrong_fused_launch_is_told(mac: Callable[..., None]) -> None:
+    mac(lambda made: {**made, "source": made["source"].replace("1.0f + exp", "2.0f + exp")})
+    found = {check.op: check for check in check_layers(Q6_K, mx.float32)}
+    assert [op for op, check in found.items() if not check.ok] == ["norm and swiglu", "experts"]
 
 
 def told(found: dict[str, KernelCheck]) -> list[str]:
