@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,9 @@ from safetensors import deserialize, safe_open
 from safetensors.numpy import save_file
 
 from localq.checkpoints import open_checkpoint
+from localq.errors import UnsupportedError
 from localq.formats.base import PackedTensor
+from tests.packed.rawfile import save
 
 DATA = Path(__file__).parent / "data"
 NAME = "model.layers.0.mlp.up_proj"
@@ -67,6 +70,20 @@ def read(folder: Path, parts: dict[str, np.ndarray], config: dict[str, Any] | No
     """This module read back by localq."""
     with open_checkpoint(write(folder, parts, config)) as checkpoint:
         assert checkpoint.unsupported is None, checkpoint.unsupported
+        return checkpoint[f"{NAME}.weight"]
+
+
+def loaded(folder: Path, parts: Mapping[str, Any], config: dict[str, Any]) -> PackedTensor:
+    """As `read`, also of dtypes that safetensors' numpy side has not; a part that is None is left out.
+
+    Raises:
+        UnsupportedError: localq says that it does not run it.
+    """
+    save(folder / "model.safetensors", {f"{NAME}.{n}": a for n, a in parts.items() if a is not None})
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": config}))
+    with open_checkpoint(folder) as checkpoint:
+        if checkpoint.unsupported:
+            raise UnsupportedError(checkpoint.unsupported)
         return checkpoint[f"{NAME}.weight"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from localq.checkpoints import open_checkpoint
 from localq.errors import CheckpointError, UnsupportedError
 from localq.formats import find
-from localq.formats.base import PackedTensor
 from localq.kernels import native
 from tests.factories.tiny import build
-from tests.packed.fixtures import NAME
+from tests.packed.fixtures import loaded
 from tests.packed.models import Packed, Packer, compare, write_both
-from tests.packed.rawfile import save
 from tests.packed.test_models_floats import SKIPPED, e2m1, ways
 
 PROVES = {"fp_quant"}
@@ -61,20 +57,11 @@ KINDS = {"mxfp4": (MX, packer(32, 32, 3)), "nvfp4": (NV, packer(16, 16, 10))}
 WEIGHT = (np.random.default_rng(4).standard_normal((24, 128)) * 0.05).astype(np.float32)
 
 
-def load(folder: Path, parts: dict[str, Any], config: dict[str, Any]) -> PackedTensor:
-    save(folder / "model.safetensors", {f"{NAME}.{n}": a for n, a in parts.items() if a is not None})
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": config}))
-    with open_checkpoint(folder) as checkpoint:
-        if checkpoint.unsupported:
-            raise UnsupportedError(checkpoint.unsupported)
-        return checkpoint[f"{NAME}.weight"]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_decoded_and_multiplied(tmp_path: Path, kind: str) -> None:
     config, pack = KINDS[kind]
     parts, want = pack(WEIGHT)
-    t = load(tmp_path, dict(parts), config)
+    t = loaded(tmp_path, dict(parts), config)
     assert find(t.format.name) is t.format
     weights, close = t.dequantize(), 3e-7 * np.abs(want).max()
     np.testing.assert_allclose(weights, want, atol=close, rtol=0)
@@ -122,4 +109,4 @@ def test_damage_is_told(
 ) -> None:
     parts, _ = KINDS["mxfp4"][1](WEIGHT)
     with pytest.raises(error, match=said):
-        load(tmp_path, {**parts, **change}, {**MX, **config})
+        loaded(tmp_path, {**parts, **change}, {**MX, **config})

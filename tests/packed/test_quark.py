@@ -17,7 +17,7 @@ from localq.errors import CheckpointError, UnsupportedError
 from localq.formats.base import PackedTensor
 from localq.formats.mxfp6 import MXFP6
 from localq.formats.quark_int import QuarkInt
-from tests.packed.fixtures import NAME, assert_same, variants
+from tests.packed.fixtures import NAME, assert_same, loaded, variants
 from tests.packed.native import assert_rows, decoded_by_mlx
 from tests.packed.rawfile import save
 
@@ -48,18 +48,9 @@ def config_of(name: str, **weight: Any) -> dict[str, Any]:
     return config
 
 
-def load(folder: Path, parts: dict[str, np.ndarray], config: dict[str, Any]) -> PackedTensor:
-    save(folder / "model.safetensors", {f"{NAME}.{n}": a for n, a in parts.items()})
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": config}))
-    with open_checkpoint(folder) as checkpoint:
-        if checkpoint.unsupported:
-            raise UnsupportedError(checkpoint.unsupported)
-        return checkpoint[f"{NAME}.weight"]
-
-
 @pytest.mark.parametrize("name", FORMS)
 def test_decoded_as_quark_decodes(tmp_path: Path, name: str) -> None:
-    t = load(tmp_path, parts_of(name), config_of(name))
+    t = loaded(tmp_path, parts_of(name), config_of(name))
     assert t.format.name == FORMS[name]
     assert_same(t, VARIANTS[name])
     assert_rows(t)
@@ -83,13 +74,13 @@ def test_decoded_as_quark_decodes(tmp_path: Path, name: str) -> None:
 def test_every_variant_is_read_or_refused(tmp_path: Path) -> None:
     assert set(VARIANTS) - set(FORMS) == {"amdfp4"}
     with pytest.raises(UnsupportedError, match="fp4 per_group with scales e5m3, groups of 16"):
-        load(tmp_path, parts_of("amdfp4"), config_of("amdfp4"))
+        loaded(tmp_path, parts_of("amdfp4"), config_of("amdfp4"))
 
 
 def test_blocks_of_8_bit_floats(tmp_path: Path) -> None:
     """Quark re-exports them from checkpoints that had them; weight = code * scale of its block."""
     parts = parts_of("fp8_channel", weight_scale=np.array([[1, 0.5, 0.25, 3], [2, 4, 0.75, 1.5]], np.float32))
-    t = load(tmp_path, parts, config_of("fp8_channel", qscheme="per_block", block_size=[16, 16], ch_axis=None))
+    t = loaded(tmp_path, parts, config_of("fp8_channel", qscheme="per_block", block_size=[16, 16], ch_axis=None))
     wide = np.kron(parts["weight_scale"], np.ones((16, 16), np.float32))
     np.testing.assert_array_equal(t.dequantize(), parts["weight"].astype(np.float32) * wide)
 
@@ -112,7 +103,7 @@ def test_outputs_that_fill_no_last_word(tmp_path: Path) -> None:
     """Quark pads codes and zero points of 4 bits; the scales tell how many outputs there are."""
     parts = parts_of("uint4_groups")
     cut = {**parts, "weight_scale": parts["weight_scale"][:, :29]}
-    t, whole = load(tmp_path, cut, config_of("uint4_groups")), PackedTensor(QuarkInt.of("uint4", 32), (32, 64), parts)
+    t, whole = loaded(tmp_path, cut, config_of("uint4_groups")), PackedTensor(QuarkInt.of("uint4", 32), (32, 64), parts)
     np.testing.assert_array_equal(t.dequantize(), whole.dequantize()[:29])
 
 
@@ -142,13 +133,13 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("name", "change", "said"), REFUSED)
 def test_what_is_refused_says_why(tmp_path: Path, name: str, change: dict[str, Any], said: str) -> None:
     with pytest.raises(UnsupportedError, match=said):
-        load(tmp_path, parts_of(name), {**config_of(name), **change})
+        loaded(tmp_path, parts_of(name), {**config_of(name), **change})
 
 
 def test_rotated_inputs_are_refused(tmp_path: Path) -> None:
     parts = parts_of("int8_channel", input_rotation=np.ones((64, 64), np.int8))
     with pytest.raises(UnsupportedError, match="input_rotation"):
-        load(tmp_path, parts, config_of("int8_channel"))
+        loaded(tmp_path, parts, config_of("int8_channel"))
 
 
 NAN = np.full(32, np.nan, np.float32)
@@ -170,7 +161,7 @@ DAMAGED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 @pytest.mark.parametrize(("name", "change", "weight", "said"), DAMAGED)
 def test_damage_is_told(tmp_path: Path, name: str, change: dict[str, Any], weight: dict[str, Any], said: str) -> None:
     with pytest.raises(CheckpointError, match=said) as error:
-        load(tmp_path, parts_of(name, **change), config_of(name, **weight))
+        loaded(tmp_path, parts_of(name, **change), config_of(name, **weight))
     assert NAME in str(error.value)
 
 
@@ -187,4 +178,4 @@ def test_scales_of_activations_and_caches_are_told(tmp_path: Path) -> None:
 
 def test_a_packed_module_that_is_excluded(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="excludes this module"):
-        load(tmp_path, parts_of("int8_channel"), {**config_of("int8_channel"), "exclude": ["*up_proj"]})
+        loaded(tmp_path, parts_of("int8_channel"), {**config_of("int8_channel"), "exclude": ["*up_proj"]})
