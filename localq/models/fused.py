@@ -43,6 +43,7 @@ class Kind:
 
 KINDS = {  # by the module of mlx_lm.models
     "llama": Kind("TransformerBlock", ("MLP",)),
+    "qwen2": Kind("TransformerBlock", ("MLP",)),  # its queries, keys and values have biases: they stay as they are
     "qwen3": Kind("TransformerBlock", ("MLP",), normed=True),
     "qwen3_moe": Kind("Qwen3MoeDecoderLayer", ("MLP", "Qwen3MoeSparseMoeBlock"), normed=True),
     "gemma3_text": Kind("TransformerBlock", ("MLP",), "gelu", shifted=True, after=True, normed=True),

@@ -99,6 +99,21 @@ def test_logits_of_shared_launches_and_of_fused_layers(
     assert ("turned" in names) == (arch in ("qwen3", "qwen3_moe", "gemma3")) and not fused.fuse(model)
 
 
+def test_the_feed_forward_alone_where_attention_has_biases(
+    launched: Counter[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write_gguf(build("qwen2", num_hidden_layers=1), tmp_path / "m.gguf", "q8_0")
+    want = decoded(load(path))
+    metal(monkeypatch)
+    model = load(path)
+    share(model)
+    assert fused.fuse(model) == 1
+    (layer,) = model.layers
+    assert layer.step.heads is None and layer.step.glu and layer.step.down
+    assert np.abs(decoded(model) - want).max() <= CLOSE * np.ptp(want)
+    assert [n for n in launched if "norm_glu" in n] and not [n for n in launched if "turn" in n]
+
+
 def test_formats_that_differ_are_fused_apart(
     launched: Counter[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
