@@ -13,7 +13,7 @@ from localq.errors import CheckpointError
 from localq.kernels import registry
 from tests.factories import build
 from tests.packed.fixtures import NAME, assert_same, read, variants, write
-from tests.packed.models import Packed, Packer, compare, write_both
+from tests.packed.models import Packed, Packer, compare, decoded, rounded, stream, write_both
 
 PROVES = {"gemma_qat"}
 VARIANTS = variants("gemma_qat.safetensors")
@@ -103,3 +103,25 @@ def test_logits_are_those_of_the_dequantised_model(tmp_path: Path, arch: str) ->
     model, distance = compare(packed, dense)
     assert distance < 1e-4
     assert {"gemma_int2", "gemma_int4", "gemma_int8_table1"} <= {row.format for row in model.report.rows}
+
+
+def test_the_same_as_w4a16_of_compressed_tensors(tmp_path: Path) -> None:
+    """As Google exports it for servers: symmetric 4 bits in groups of 32, the tied embedding in 16 bits."""
+
+    def ct(weight: np.ndarray) -> Packed:
+        codes, scales, zeros, index = rounded(weight, 4, 32, symmetric=True)
+        parts = {"weight_packed": stream(codes, 4), "weight_scale": scales, "weight_shape": np.array(weight.shape)}
+        return parts, decoded(codes, scales, zeros, index)
+
+    scheme = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": True}
+    group = {"targets": ["Linear"], "weights": scheme}
+    config = {"quant_method": "compressed-tensors", "format": "pack-quantized", "version": "0.20.0"}
+    config |= {"config_groups": {"group_0": group}, "ignore": ["lm_head"]}
+
+    def pick(path: str, weight: np.ndarray) -> Packer | None:
+        return None if "embed_tokens" in path else ct
+
+    packed, dense = write_both(build("gemma3"), tmp_path, pick, config)
+    model, distance = compare(packed, dense)
+    assert distance < 1e-4
+    assert {row.format for row in model.report.rows} >= {"ct_int4_g32"}
