@@ -89,7 +89,7 @@ def _compressed_tensors(form: type[Format], settings: Settings) -> Iterator[Clai
         return
     ints = form.name.startswith(("ct_int", "ct_bytes")) or form.name.endswith("_int8")
     yield f"type {kind!r}", ints == (kind == "int")
-    yield from _numbers(form, settings, grouped=settings.get("strategy") in ("group", "tensor_group"))
+    yield from _numbers(form, settings, grouped=settings.get("strategy") in ["group", "tensor_group"])
     if form.name.startswith("ct_sparse"):
         return
     if kind == "float":
@@ -107,7 +107,7 @@ def _strategy(form: type[Format], settings: Settings) -> Iterator[Claim]:
     known["group"] |= {"tensor_group"} if form.name.startswith("nvfp4") else set()
     if strategy is not None and grain in known:
         right = known[grain] | ({"channel", "block"} if getattr(form, "style", "") == "pair" else set())
-        yield f"strategy {strategy!r}", strategy in right
+        yield f"strategy {strategy!r}", isinstance(strategy, str) and strategy in right
     if strategy in ("tensor", "channel", "block"):
         yield f"strategy {strategy!r} and group_size {group!r}", group in (None, 0, -1)
 

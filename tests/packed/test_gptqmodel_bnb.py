@@ -10,8 +10,11 @@ import pytest
 from localq.checkpoints import open_checkpoint
 from localq.errors import CheckpointError
 from localq.formats import find
+from tests.factories.tiny import build
 from tests.packed.fixtures import assert_same, read, variants, write
+from tests.packed.models import Packed, Packer, compare, write_both
 from tests.packed.native import decoded_by_mlx
+from tests.packed.test_models_codes import nf4
 
 VARIANTS = variants("gptqmodel_bnb.safetensors")
 FORMS = {
@@ -62,3 +65,20 @@ def test_scales_that_are_no_numbers(tmp_path: Path, name: str, part: str) -> Non
     broken[3] = np.nan
     with pytest.raises(CheckpointError, match=r"1 scales that make no weights, the first at \(3,\): nan"):
         read(tmp_path, {**variant.parts, part: broken}, variant.config)
+
+
+def test_a_whole_model(tmp_path: Path) -> None:
+    """The arrays are bitsandbytes', which test_models_codes.py shows; the names and the config are gptqmodel's."""
+
+    def renamed(weight: np.ndarray) -> Packed:
+        parts, values = nf4(weight)
+        state = "weight.quant_state.bitsandbytes__nf4"
+        return {n.replace(state, "weight.quant_state").replace(".", "_"): a for n, a in parts.items()}, values
+
+    def pick(path: str, weight: np.ndarray) -> Packer | None:
+        return None if path.endswith(("embed_tokens", "lm_head")) else renamed
+
+    folders = write_both(build("qwen3"), tmp_path, pick, dict(VARIANTS["nf4"].config))
+    model, distance = compare(*folders)
+    assert distance < 1e-4
+    assert {row.format: row.matrices for row in model.report.rows}["bnb_nf4_g64"] == 7 * len(model.layers)
