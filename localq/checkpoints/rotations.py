@@ -127,6 +127,14 @@ class Rotations:
         from localq.formats.rotated import IN, OUT, Rotated
 
         inputs, outputs = _side(turns.get("input"), shape[-1]), _side(turns.get("output"), shape[-2:][0])
+        for place, side, length in zip(_LAYER, (inputs, outputs), (shape[-1], shape[-2:][0]), strict=True):
+            plain = place in turns and turns[place].kind == "hadamard" and not turns[place].randomize
+            if plain and length % side == 0 and side & (side - 1):
+                raise UnsupportedError(
+                    f"The config's transform_config rotates the {place} of a matrix {shape} by a Hadamard matrix of "
+                    f"{side}, which is no power of two.",
+                    OTHER,
+                )
         own = {place for place, turn in turns.items() if turn.kind != "hadamard" or turn.randomize}
         stored = tuple(part for place, part in zip(_LAYER, (IN, OUT), strict=True) if place in own)
         return Rotated.of(inner, inputs, outputs, stored)

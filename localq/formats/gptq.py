@@ -241,7 +241,7 @@ class GPTQ(
 def _kind(quantization: Mapping[str, Any]) -> str:
     found = quantization.get("checkpoint_format")
     kinds = {"gptq": "", "gptq_v2": "_v2", "gptq_p": "_p", "gptq_w": "_w"}
-    if found not in kinds:
+    if not isinstance(found, str) or found not in kinds:
         raise UnsupportedError(f"GPTQ's checkpoint_format is {found!r}; localq knows gptq, gptq_v2 and gptq_p.")
     return kinds[found]
 

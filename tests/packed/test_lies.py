@@ -6,6 +6,7 @@ the reason why arrays and setting do not contradict each other; what changes the
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
@@ -144,3 +145,19 @@ def test_no_lie_changes_weights_in_silence(tmp_path: Path, file: str) -> None:
                 assert {key, f"{file} {key}"} & set(HARMLESS), f"{case.label}: {key} of {lie.config} is accepted"
             else:
                 assert (file, key) in DECISIVE, f"{case.label}: {key} of {lie.config} makes other weights"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_values_of_another_kind_are_errors(tmp_path: Path, file: str) -> None:
+    """Of each setting, in the first case that has it: an error of localq's own, if any."""
+    tried: set[Any] = set()
+    for case in CASES:
+        if case.label.partition(" ")[0] != file:
+            continue
+        for path, _ in settings(case.config):
+            if path[0] not in QUANTIZATION or path[-1] in tried:
+                continue
+            tried.add(path[-1])
+            for value in ({"x": 1}, [1], "strange", None, -7, 1e9, True):
+                with contextlib.suppress(LocalqError):
+                    replace(case, config=changed(case.config, path, value)).open(tmp_path)
