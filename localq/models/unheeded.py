@@ -35,6 +35,7 @@ def spelled_out(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     full = dict(config)
     _set_missing(full, "num_experts", full.get("num_local_experts"))
+    _set_missing(full, "layernorm_epsilon", full.get("rms_norm_eps"))  # MiMo's older name
     if isinstance(full.get("text_config"), Mapping):
         full["text_config"] = spelled_out(full["text_config"])
     found = full.get("rope_parameters")
