@@ -100,6 +100,10 @@ NEWER: dict[str, Release] = {
                                      "num_attention_groups": 8, "head_dim": 128}, "tie_word_embeddings": False},
         196.8, 49152
     ),
+    "Nemotron-Mini-4B": Release(
+        of("nemotron", (3072, 32, 9216, 24, 8, 256000), head_dim=128, hidden_act="relu2", norm_eps=1e-5,
+           partial_rotary_factor=0.5, attention_bias=False, mlp_bias=False), 4.19, 131072
+    ),
     "Mistral-Small-3.1-24B": Release(
         {"model_type": "mistral3", "text_config": of("mistral", (5120, 40, 32768, 32, 8, 131072), head_dim=128)},
         23.57, 163840
