@@ -29,6 +29,7 @@ from tests.packed import (
     test_quark,
 )
 from tests.packed.fixtures import NAME, Variant, read, variants
+from tests.packed.fixtures import loaded as packed_module
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,7 +95,7 @@ def loaded(file: str, name: str, variant: Variant) -> PackedTensor:
         if file == "modelopt":
             return _kept(test_modelopt.load(where, test_modelopt.parts_of(name), variant.config["quantization_config"]))
         if file == "quark":
-            return _kept(test_quark.load(where, test_quark.parts_of(name), test_quark.config_of(name)))
+            return _kept(packed_module(where, test_quark.parts_of(name), test_quark.config_of(name)))
         if file == "gptqmodel_fp8":
             with open_checkpoint(test_gptqmodel_fp8.write(where, name, {})) as checkpoint:
                 return _kept(checkpoint[f"{NAME}.weight"])

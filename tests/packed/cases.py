@@ -17,7 +17,7 @@ from localq.errors import UnsupportedError
 from localq.formats import FORMATS
 from localq.formats.base import Format, PackedTensor
 from tests.packed import test_exl3, test_rotated
-from tests.packed.fixtures import DATA, NAME, Variant, variants
+from tests.packed.fixtures import NAME, Variant, files, variants
 from tests.packed.rawfile import save
 
 ELSEWHERE = {"exl3", "rotated"}  # files of another make
@@ -85,7 +85,7 @@ def wanted() -> set[str]:
 
 def fixtures() -> Iterator[Case]:
     """All variants of all fixture files."""
-    for file in sorted(path.stem for path in DATA.glob("*.safetensors")):
+    for file in (name.removesuffix(".safetensors") for name in files()):
         if file not in ELSEWHERE:
             found = {f"{file} {label}": variant for label, variant in variants(f"{file}.safetensors").items()}
             yield from (_case(file, label, variant) for label, variant in found.items() if label not in REFUSED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
-from safetensors import deserialize, safe_open
+from safetensors import deserialize
 from safetensors.numpy import save_file
 
 from localq.checkpoints import open_checkpoint
@@ -37,19 +38,35 @@ class Variant(NamedTuple):
     config: dict[str, Any]
     sha256: str  # of the decoded float32 weights [out, in], zeros positive
     shape: tuple[int, ...]
-    rows: np.ndarray  # the first and the last row of them
+    rows: np.ndarray  # the first columns of the first and the last row of them
+
+
+def files() -> list[str]:
+    """All fixture files, without the ending of their compression."""
+    return sorted(path.stem for path in DATA.glob("*.safetensors.xz"))
+
+
+@cache
+def stored(file: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of a fixture file by name, and the notes of its header."""
+    whole = lzma.decompress((DATA / f"{file}.xz").read_bytes())
+    size = int.from_bytes(whole[:8], "little")
+    notes = json.loads(whole[8 : 8 + size])["__metadata__"]
+    tensors = {
+        name: np.frombuffer(value["data"], _DTYPES[value["dtype"]]).reshape(value["shape"])
+        for name, value in sorted(deserialize(whole))  # numpy's own reader knows no 8-bit floats
+    }
+    return tensors, {name: json.loads(text) for name, text in sorted(notes.items())}
 
 
 @cache
 def variants(file: str) -> dict[str, Variant]:
     """Every variant of one fixture file."""
-    with safe_open(DATA / file, "np") as stored:
-        given = sorted((stored.metadata() or {}).items())  # safetensors gives them in any order
-    notes = {name: json.loads(text) for name, text in given}
+    tensors, notes = stored(file)
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in notes}
-    for key, value in deserialize((DATA / file).read_bytes()):  # the numpy reader knows no 8-bit floats
+    for key, value in tensors.items():
         name, part = key.split(".", 1)
-        found[name][part] = np.frombuffer(value["data"], _DTYPES[value["dtype"]]).reshape(value["shape"])
+        found[name][part] = value
     return {
         name: Variant(
             parts, notes[name]["config"], notes[name]["sha256"], tuple(notes[name]["shape"]), parts.pop("rows")
@@ -92,9 +109,14 @@ def digest(weights: np.ndarray) -> str:
     return hashlib.sha256((np.ascontiguousarray(weights, "<f4") + np.float32(0)).tobytes()).hexdigest()
 
 
+def shown(weights: np.ndarray) -> np.ndarray:
+    """The part of decoded weights that fixtures keep."""
+    return weights[[0, -1], :16]
+
+
 def assert_same(t: PackedTensor, variant: Variant) -> None:
     """Shape and every bit of the decoded weights are the peer's."""
     weights = t.dequantize()
     assert t.shape == weights.shape == variant.shape and weights.dtype == np.float32
-    np.testing.assert_array_equal(weights[[0, -1]], variant.rows)
+    np.testing.assert_array_equal(shown(weights), variant.rows)
     assert digest(weights) == variant.sha256

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from safetensors import safe_open
 
 from localq.errors import CheckpointError, NotFoundError, UnsupportedError
 from localq.formats import FORMATS
 from tests.packed.cases import every, family
-from tests.packed.fixtures import DATA
+from tests.packed.fixtures import files, stored
 
 # Peers whose values stand in a test of their own, and who writes no fixture of one module: format -> test file.
 BY_TESTS = {
@@ -29,12 +27,10 @@ NAMES = {"nvidia-modelopt": "modelopt"}
 def writers() -> dict[str, set[str]]:
     """Fixture file and variant -> the packages that its note names."""
     found = {}
-    for file in DATA.glob("*.safetensors"):
-        with safe_open(file, "np") as stored:
-            notes = {name: json.loads(text) for name, text in (stored.metadata() or {}).items()}
-        for name, note in notes.items():
+    for file in files():
+        for name, note in stored(file)[1].items():
             said = f"{note.get('writer', '')}, {note.get('decoded', '')}".split(", ")
-            found[f"{file.stem} {name}"] = {NAMES.get(s.split()[0], s.split()[0]) for s in said if s.strip()}
+            found[f"{Path(file).stem} {name}"] = {NAMES.get(s.split()[0], s.split()[0]) for s in said if s.strip()}
     return found
 
 
@@ -59,7 +55,7 @@ def test_every_oracle_decoded_a_fixture(tmp_path: Path) -> None:
     assert all((Path(__file__).parent / file).exists() for file in BY_TESTS.values())
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in DATA.glob("*.safetensors")))
+@pytest.mark.parametrize("file", files())
 def test_every_fixture_has_its_generator(file: str) -> None:
     root = Path(__file__).parents[2] / "tools" / "fixtures"
     assert any(file in path.read_text() for path in root.glob("*.py"))

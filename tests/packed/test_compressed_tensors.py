@@ -132,9 +132,9 @@ DAMAGE: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "zero points of a symmetric one": (_ASYM, {}, {"symmetric": True}, "symmetric.*weight_zero_point"),
     "another group": (_INT4, {}, {"group_size": 64}, r"4 in 256 inputs; weight_scale has 8"),
     "another width": (_INT4, {}, {"num_bits": 8}, "words"),
-    "shape": (_INT4, {"weight_shape": np.array([32, 999])}, {}, r"weight_shape is \[32, 999\]"),
-    "NaN": ("fp8_channel", {"weight_scale": np.full((32, 1), np.nan, np.float32)}, {}, "nan; expected finite"),
-    "scale 0": ("int8_channel", {"weight_scale": np.zeros((32, 1), np.float32)}, {}, "0.0; expected finite scales"),
+    "shape": (_INT4, {"weight_shape": np.array([16, 999])}, {}, r"weight_shape is \[16, 999\]"),
+    "NaN": ("fp8_channel", {"weight_scale": np.full((16, 1), np.nan, np.float32)}, {}, "nan; expected finite"),
+    "scale 0": ("int8_channel", {"weight_scale": np.zeros((16, 1), np.float32)}, {}, "0.0; expected finite scales"),
     "scale 0 of all": ("nvfp4", {"weight_global_scale": np.zeros(1, np.float32)}, {}, "weight_global_scale.*0.0"),
     "grid": (
         "fp8_block_320",

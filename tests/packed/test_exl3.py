@@ -6,19 +6,17 @@ the shuffle of `reconstruct_kernel` and `get_weight_tensor`, with Python's integ
 
 from __future__ import annotations
 
-import json
 import struct
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors import safe_open
 
 from localq.checkpoints import open_checkpoint
 from localq.errors import CheckpointError
 from localq.formats import find
-from tests.packed.fixtures import DATA, NAME, digest, read, write
+from tests.packed.fixtures import NAME, digest, read, stored, write
 
 PROVES = {"exl3"}
 CONFIG = {"quant_method": "exl3", "version": "0.0.1", "bits": 4.0}
@@ -28,9 +26,7 @@ MARK = {"mcg": np.array(0xCBAC1FED, np.uint32).view(np.int32), "mul1": np.array(
 @cache
 def peers() -> tuple[dict[str, np.ndarray], dict[str, dict]]:
     """The arrays of the fixture, and bits, book and digest of every case."""
-    with safe_open(DATA / "exl3.safetensors", "np") as stored:
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}
-        return tensors, {name: json.loads(note) for name, note in sorted((stored.metadata() or {}).items())}
+    return stored("exl3.safetensors")
 
 
 @pytest.mark.parametrize("case", peers()[1])

@@ -13,7 +13,7 @@ from localq.checkpoints.methods.gptq import rules
 from localq.errors import CheckpointError, UnsupportedError
 from localq.formats import find
 from localq.formats.base import PackedTensor
-from tests.packed.fixtures import NAME, assert_same, read, variants, write
+from tests.packed.fixtures import NAME, assert_same, read, shown, variants, write
 from tests.packed.native import assert_rows, decoded_by_mlx
 
 PROVES = {"gptq"}
@@ -84,7 +84,7 @@ def test_3_bits_in_planes_are_not_3_bits_in_a_stream(tmp_path: Path) -> None:
     variant = VARIANTS["p_3_asym"]
     (tmp_path / "a").mkdir()
     stream = read(tmp_path / "a", variant.parts, {**variant.config, "checkpoint_format": "gptq_v2"})
-    assert not np.array_equal(stream.dequantize()[[0, -1]], variant.rows)
+    assert not np.array_equal(shown(stream.dequantize()), variant.rows)
 
 
 CONFIG = {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True}

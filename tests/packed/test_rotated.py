@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from localq.checkpoints import open_checkpoint
 from localq.errors import CheckpointError, UnsupportedError
 from localq.formats import find
 from localq.models.loader import load_model
-from tests.packed.fixtures import DATA
+from tests.packed.fixtures import stored
 
 PROVES = {"rotated"}
+FILE = "rotated.safetensors"
 CASES = ("hadamard", "matrix", "quip", "spinquant")
 UP, DOWN = "model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj"
 Tensors = dict[str, np.ndarray]
 
 
-@cache
-def stored() -> tuple[Tensors, dict[str, Any]]:
-    with safe_open(DATA / "rotated.safetensors", "np") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        return tensors, {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
-
-
 def parts_of(case: str) -> tuple[Tensors, dict[str, Any]]:
     """Arrays and config of one model, copies."""
-    tensors, notes = stored()
+    tensors, notes = stored(FILE)
     own = {n.partition("/")[2]: a for n, a in tensors.items() if n.startswith(f"{case}/") and not n.endswith("/logits")}
     return own, json.loads(json.dumps(notes[case]["config"]))
 
@@ -49,7 +41,7 @@ def logits(root: Path, case: str) -> tuple[Any, float]:
     """The model, and its logits' largest distance from torch's in units of their range, all at once and singly."""
     from mlx_lm.models.cache import make_prompt_cache
 
-    tensors, notes = stored()
+    tensors, notes = stored(FILE)
     want, ids = tensors[f"{case}/logits"], notes[case]["ids"]
     model, _ = load_model(open_checkpoint(root), mx.float32)
     together = np.array(model(mx.array([ids]))[0])
@@ -83,7 +75,7 @@ def test_rotations_are_no_tensors_of_the_model(tmp_path: Path) -> None:
         assert not [name for name in checkpoint if "input" in name.rpartition("layers")[2] and "layernorm" not in name]
         assert checkpoint.specs[f"{UP}.weight"].format == "ct_bytes_channel_rotated_in16own_out16own"
         bias = checkpoint["model.layers.0.self_attn.q_proj.bias"]
-        assert bias.format.name == "f32_rotated_out16own" and bias.dequantize().shape == (64,)
+        assert bias.format.name == "f32_rotated_out16own" and bias.dequantize().shape == (32,)
         assert set(checkpoint.unused.values()) == {"a rotation, done at run time"}
 
 
