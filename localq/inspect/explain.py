@@ -59,8 +59,9 @@ def _mode(share: Share) -> str:
 
 def _values(share: Share) -> str:
     if share.native and not share.exactness:
-        return "told by --measure"
-    return share.exactness + (f", by up to {share.error:.2g} steps" if share.error else "")
+        return "told by its weights"
+    by = f", by up to {share.error:.2g} steps" if share.error else ""
+    return f"{share.exactness}{by}" + (" in some rows (all: --measure)" if share.part else "")
 
 
 def _thousands(count: int) -> str:

@@ -1,8 +1,8 @@
 """How the weights of an opened checkpoint run on a GPU, and whether MLX's mode then holds their very values.
 
 Whether it does may be a fact of the format: nothing is repacked (floats, formats decoded per call, MLX's own), or bytes
-are only brought into another order (its float modes without a scale besides). Else it hangs on the values of scales,
-and only reading all of them tells; a load does, and `measure` does it here.
+are only brought into another order (its float modes without a scale besides). Else it hangs on the values of scales: a
+few rows tell of themselves, and only reading all of them tells of the whole; a load does, and `measure` does it here.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ _FLOATS = ("mxfp4", "mxfp8", "nvfp4")
 
 
 class Way(NamedTuple):
-    """`mode` of MLX's, "reference" for none; `exactness` "" where only reading the weights tells; `error` in steps."""
+    """`mode` of MLX's, "reference" for none; `exactness` "" where the weights are not here; `error` in steps.
+
+    `part`: both are what some rows show, not a fact of all.
+    """
 
     mode: str
     exactness: str
     error: float = 0.0
+    part: bool = False
 
 
 def way(checkpoint: Checkpoint, spec: TensorSpec) -> Way:
@@ -32,29 +36,28 @@ def way(checkpoint: Checkpoint, spec: TensorSpec) -> Way:
     form = find(spec.format)
     if form is None:
         return Way("", "")
-    mode = _mode_of_rows(checkpoint, spec, form)
-    mode = native_mode(form) if mode is None else mode
-    if mode in ("", "float") or form.family == "mlx" or mode in _FLOATS:
-        return Way(mode or "reference", "exact")
-    return Way(mode, "")
-
-
-def _mode_of_rows(checkpoint: Checkpoint, spec: TensorSpec, form: type[Format]) -> str | None:
-    """None where the tensor cannot tell: not here, damaged, no matrix, or of rows that do not stand alone."""
     if form.family == "float":
-        return "float"
+        return Way("float", "exact")
+    found = _of_rows(checkpoint, spec, form) or Way(native_mode(form), "")
+    if not found.mode or form.family == "mlx" or found.mode in _FLOATS:
+        return Way(found.mode or "reference", "exact")
+    return found
+
+
+def _of_rows(checkpoint: Checkpoint, spec: TensorSpec, form: type[Format]) -> Way | None:
+    """None where the tensor cannot tell: not here, damaged, no matrix, or of rows that do not stand alone."""
     if len(spec.shape) < 2:
         return None
     try:
         t = checkpoint[spec.name]
         if not form.has_native(t):
-            return ""
+            return Way("", "exact")
         first = _matrix(t, 0) if len(t.shape) > 2 else t
         some = first.rows(slice(0, max(_ROWS, form.row_multiple)))
         native = some.format.to_native(some) if some.format is form else None
     except LocalqError:
         return None
-    return None if native is None else words(native)
+    return None if native is None else Way(words(native), native.exactness, native.error, part=True)
 
 
 def measure(checkpoint: Checkpoint) -> dict[str, Way]:

@@ -24,6 +24,7 @@ class Share(NamedTuple):
     native: str = ""  # the MLX mode its weights run in on a GPU, "reference" for none; "" where nobody looked
     exactness: str = ""  # of that mode: "exact", "rounded"; "" where only measuring tells
     error: float = 0.0  # the largest, in quantisation steps
+    part: bool = False  # the last two are what some rows show, not a fact of all
 
     @property
     def bits_per_weight(self) -> float:
@@ -62,7 +63,11 @@ class Truth(NamedTuple):
             del plain["unused"]
         plain["formats"] = {
             name: {
-                **{key: value for key, value in share._asdict().items() if value != "" and (key != "error" or value)},
+                **{
+                    key: value
+                    for key, value in share._asdict().items()
+                    if value != "" and (key not in ("error", "part") or value)
+                },
                 "bits_per_weight": round(share.bits_per_weight, 4),
             }
             for name, share in self.formats.items()
@@ -141,15 +146,15 @@ def _shares(checkpoint: Checkpoint, measured: bool) -> dict[str, Share]:
     if measured:
         from localq.inspect.repack import measure
 
-        for name, (native, exactness, error) in measure(checkpoint).items():
-            found[name] = found[name]._replace(native=native, exactness=exactness, error=error)
+        for name, (native, exactness, error, part) in measure(checkpoint).items():
+            found[name] = found[name]._replace(native=native, exactness=exactness, error=error, part=part)
     return dict(sorted(found.items(), key=lambda kv: (-kv[1].nbytes, kv[0])))
 
 
-def _way(checkpoint: Checkpoint, spec: TensorSpec, measured: bool) -> tuple[str, str, float]:
+def _way(checkpoint: Checkpoint, spec: TensorSpec, measured: bool) -> tuple[str, str, float, bool]:
     """Asked of the formats for safetensors only: reading those needs numpy anyway, and a GGUF must not."""
     if checkpoint.container != "safetensors" or measured:
-        return "", "", 0.0
+        return "", "", 0.0, False
     from localq.inspect.repack import way
 
     return way(checkpoint, spec)

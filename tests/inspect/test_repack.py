@@ -31,7 +31,8 @@ def test_the_report_of_a_load_says_the_same(tmp_path: Path, monkeypatch: pytest.
     name = next(name for name in said if name.startswith("gptq"))
     assert rows[name].way.startswith(f"native {measured[name].native}") and said[name].native == measured[name].native
     assert (measured[name].exactness, measured[name].error) == (rows[name].exactness, rows[name].error) == ("exact", 0)
-    assert said[name].exactness == "" and said["f32"].exactness == "exact"
+    assert (said[name].exactness, said[name].part, measured[name].part) == ("exact", True, False)
+    assert (said["f32"].exactness, said["f32"].part) == ("exact", False)
 
 
 def test_scales_that_round_are_found(tmp_path: Path) -> None:
@@ -42,17 +43,20 @@ def test_scales_that_round_are_found(tmp_path: Path) -> None:
     wide = {n: a.astype(np.float32) * np.float32(1 / 3) for n, a in tensors.items() if n.endswith(".scales")}
     save_file(tensors | wide, packed / "model.safetensors")
     with open_checkpoint(packed) as checkpoint:
-        if checkpoint.unsupported or not any(n.startswith("awq") for n in checkpoint.formats):
-            pytest.skip("these scales are not read in float32")
-        share = next(s for n, s in read_truth(checkpoint, measured=True).formats.items() if n.startswith("awq"))
-        assert share.exactness == "rounded" and 0 < share.error < 1e-5
+        assert checkpoint.unsupported is None
+        some, every = (read_truth(checkpoint, measured).formats for measured in (False, True))
+        name = next(name for name in some if name.startswith("awq"))
+        assert some[name].exactness == every[name].exactness == "rounded" and some[name].part and not every[name].part
+        assert 0 < some[name].error <= every[name].error < 1e-5
+        line = next(cells for cells in histogram(read_truth(checkpoint)) if cells[0] == name)
+        assert line[-1].startswith("rounded, by up to ") and line[-1].endswith("in some rows (all: --measure)")
 
 
 def test_facts_need_no_measuring(tmp_path: Path) -> None:
     variant = variants("auto_round.safetensors")["MXFP4"]
     with open_checkpoint(write(tmp_path, variant.parts, variant.config)) as checkpoint:
         truth = read_truth(checkpoint)
-        assert truth.formats["mxfp4_packed"][3:] == ("mxfp4", "exact", 0.0)
+        assert truth.formats["mxfp4_packed"][3:] == ("mxfp4", "exact", 0.0, False)
         assert histogram(truth)[1][-2:] == ("MLX mxfp4", "exact")
         assert checkpoint[f"{NAME}.weight"].shape == variant.shape
 
