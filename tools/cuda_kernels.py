@@ -63,6 +63,7 @@ def kernels() -> Iterator[tuple[str, str]]:
     q, turn = mx.zeros((1, 4, 64), mx.bfloat16), mx.zeros((1, 64))
     norm = Norm(w[0], 1e-6)
     yield from _texts("turned", lambda f: turned(f, (q, q[:, :2], q[:, :2]), norm, turn))
+    yield from _texts("turned biased", lambda f: turned(f, (q, q[:, :2], q[:, :2]), mx.zeros(512, q.dtype), turn))
     yield from _texts("norm_add", lambda f: norm_add(f, w, w, norm))
     yield from _texts("route", lambda f: route(f, w, 4, True))
     yield from _texts("hadamard", lambda f: hadamard(f, mx.zeros((4, 128), mx.bfloat16), 128))

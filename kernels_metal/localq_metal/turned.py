@@ -1,6 +1,6 @@
-"""RMSNorm and RoPE of the heads of queries and keys in one launch, where MLX takes two of each.
+"""RMSNorm or biases, and RoPE, of the heads of queries and keys in one launch, where MLX takes two of each.
 
-Values come out behind keys, as they are: a cache can take both in one piece.
+Values come out behind keys: a cache can take both in one piece.
 """
 
 from __future__ import annotations
@@ -25,20 +25,25 @@ def _build(factory: Factory, eps: float) -> Callable[..., Any]:
     return factory(name="localq_turned", input_names=names, output_names=["y"], source=source, header=header)
 
 
-def turned(factory: Factory, each: tuple[mx.array, mx.array, mx.array], norm: Norm, table: mx.array) -> mx.array:
+def turned(
+    factory: Factory, each: tuple[mx.array, mx.array, mx.array], first: Norm | mx.array, table: mx.array
+) -> mx.array:
     """Queries `[m, hq, head]`, keys and values `[m, hk, head]`: `[m, hq + 2 hk, head]`.
 
-    Heads of the first two are normed and rotated; `norm.gain [2 * head]` is that of queries, then that of keys;
-    `table [m, head]` is `fused.Turn.table`.
+    Heads of the first two are normed and rotated; `first.gain [2 * head]` is that of queries, then that of keys. Where
+    `first` is an array, it is the biases `[(hq + 2 hk) * head]` of all three, added before the rotation; nothing is
+    normed then. `table [m, head]` is `fused.Turn.table`.
     """
+    gain, eps = (first, 0.0) if isinstance(first, mx.array) else (first.gain, first.eps)
     (rows, some, head), few = each[0].shape, each[1].shape[1]
-    assert head % 2 == 0 and norm.gain.size == 2 * head and table.size == rows * head
+    biased = int(isinstance(first, mx.array))
+    assert head % 2 == 0 and gain.size == head * (some + 2 * few if biased else 2) and table.size == rows * head
     assert each[1].shape == each[2].shape == (rows, few, head)
     groups = -(-rows * (some + 2 * few) // SIMDGROUPS)
-    y: mx.array = _build(factory, norm.eps)(
-        inputs=[*(a.reshape(-1) for a in each), norm.gain, table.reshape(-1)],
+    y: mx.array = _build(factory, eps)(
+        inputs=[*(a.reshape(-1) for a in each), gain, table.reshape(-1)],
         template=[("T", each[0].dtype), ("HEAD", head), ("QUERIES", some), ("KEYS", few)]
-        + [("ROWS", rows), ("SG", SIMDGROUPS)],
+        + [("ROWS", rows), ("SG", SIMDGROUPS), ("BIASED", biased)],
         grid=(32 * SIMDGROUPS * groups, 1, 1),
         threadgroup=(32 * SIMDGROUPS, 1, 1),
         output_shapes=[(rows, some + 2 * few, head)],

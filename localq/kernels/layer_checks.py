@@ -59,10 +59,16 @@ def of_none(dtype: mx.Dtype) -> dict[str, list[Run]]:
     each = (heads, heads[:, :1], heads[:, 1:])
     queries, key = (_turned(_normed(_floats(a), g), table) for a, g in ((heads, gain[0]), (heads[:, :1], gain[1])))
     all_heads = np.concatenate([queries, key, _floats(heads[:, 1:])], axis=1)
+    biases = _draw(rng, (1, 4 * HEAD), dtype)
+    added = np.concatenate([_floats(a) for a in each], axis=1) + _floats(biases).reshape(1, 4, HEAD)
+    biased = np.concatenate([_turned(added[:, :3], table), added[:, 3:]], axis=1)
     norm, logits = Norm(_draw(rng, (1, 2 * HEAD), dtype)[0], EPS), _floats(x)
     p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     return {
-        "heads": [(partial(_launch, turned, each, Norm(gain.reshape(-1), EPS), mx.array(table)), all_heads)],
+        "heads": [
+            (partial(_launch, turned, each, Norm(gain.reshape(-1), EPS), mx.array(table)), all_heads),
+            (partial(_launch, turned, each, biases[0], mx.array(table)), biased),
+        ],
         "norm and residual": [(partial(_launch, norm_add, x, 2 * x, norm), _normed(logits, norm.gain) + 2 * logits)],
         "router": [(lambda: route(own.factory(), x, 4, False)[0], -np.sort(-p, axis=-1)[:, :4])],
     }

@@ -43,7 +43,7 @@ class Kind:
 
 KINDS = {  # by the module of mlx_lm.models
     "llama": Kind("TransformerBlock", ("MLP",)),
-    "qwen2": Kind("TransformerBlock", ("MLP",)),  # its queries, keys and values have biases: they stay as they are
+    "qwen2": Kind("TransformerBlock", ("MLP",)),
     "qwen3": Kind("TransformerBlock", ("MLP",), normed=True),
     "qwen3_moe": Kind("Qwen3MoeDecoderLayer", ("MLP", "Qwen3MoeSparseMoeBlock"), normed=True),
     "gemma3_text": Kind("TransformerBlock", ("MLP",), "gelu", shifted=True, after=True, normed=True),
@@ -120,18 +120,22 @@ def _step(layer: Any, kind: Kind) -> Step | None:
 
 def _heads(layer: Any, kind: Kind) -> Heads | None:
     attention = layer.self_attn
-    each = [_plain(attention[name]) for name in ("q_proj", "k_proj", "v_proj")]
-    held = [p for p in each if p is not None]
-    if len(held) < len(each):
+    layers = [attention[name] for name in ("q_proj", "k_proj", "v_proj")]
+    held = [p for p in map(packed, layers) if p is not None]
+    biases = [one["bias"] for one in layers if "bias" in one]
+    if len(held) < len(layers) or len(biases) not in (0, len(layers)) or (biases and kind.normed):
         return None
     turn = angles(attention.rope, held[0].shape[0] // attention.n_heads)
     if turn is None:
         return None
-    normed = None
+    first: Norm | mx.array | None = None
+    if biases:
+        first = mx.concatenate(biases)
+        mx.eval(first)
     if kind.normed:
         q, k = _norm(attention.q_norm, kind), _norm(attention.k_norm, kind)
-        normed = Norm(mx.concatenate([q.gain, k.gain]), q.eps)
-        mx.eval(normed.gain)
+        first = Norm(mx.concatenate([q.gain, k.gain]), q.eps)
+        mx.eval(first.gain)
         if q.eps != k.eps:
             return None
     groups: list[list[Packed]] = []
@@ -140,7 +144,7 @@ def _heads(layer: Any, kind: Kind) -> Heads | None:
             groups[-1].append(p)
         else:
             groups.append([p])
-    return Heads(groups, _norm(layer.input_layernorm, kind), turn, normed)
+    return Heads(groups, _norm(layer.input_layernorm, kind), turn, first)
 
 
 def _mixture(mlp: Any) -> Mixture | None:

@@ -29,7 +29,7 @@ class Heads:
     groups: list[list[Packed]]
     norm: Norm  # of what they multiply
     angles: Angles
-    each: Norm | None = None  # of every head: the gain of queries, then that of keys
+    each: Norm | mx.array | None = None  # of heads: the gain of queries, then that of keys; or the biases of all
 
     @property
     def joined(self) -> bool:
@@ -170,7 +170,8 @@ def modules(layer: Any) -> tuple[Any, ...]:
     inner = mlp.get("switch_mlp", mlp)
     first = tuple(attention.get(name) for name in ("q_proj", "k_proj", "v_proj", "o_proj", "rope"))
     gains = tuple(module.weight for part in (layer, attention) for name, module in part.items() if "norm" in name)
-    return (*first, *(inner.get(name) for name in ("gate_proj", "up_proj", "down_proj")), *gains)
+    biases = tuple(module["bias"] for module in first if module is not None and "bias" in module)
+    return (*first, *biases, *(inner.get(name) for name in ("gate_proj", "up_proj", "down_proj")), *gains)
 
 
 def multiplied(each: list[Packed], x: mx.array, around: Around) -> mx.array:

@@ -141,6 +141,7 @@ def plain_calls(dtype: mx.Dtype) -> list[Callable[[Any], Any]]:
     heads, norm = x.reshape(3, 2, 32), Norm(draw(1, 64, dtype)[0], EPS)
     return [
         lambda f: turned(f, (heads, heads[:, :1], heads[:, 1:]), norm, table(range(3), 32)),
+        lambda f: turned(f, (heads, heads[:, :1], heads[:, 1:]), draw(1, 128, dtype)[0], table(range(3), 32)),
         lambda f: norm_add(f, x, 2 * x, norm),
         lambda f: route(f, x[:, :40], 4, True)[0],
     ]

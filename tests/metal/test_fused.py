@@ -152,6 +152,19 @@ def test_normed_and_rotated_heads(harness: Harness, dtype: mx.Dtype, head: int) 
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("head", [64, 80])
+def test_biased_and_rotated_heads(harness: Harness, dtype: mx.Dtype, head: int) -> None:
+    q, k, v = (draw(2 * n, head, dtype).reshape(2, n, head) for n in (3, 2, 2))
+    biases, t = draw(1, 7 * head, dtype)[0], table(range(9, 11), head)
+    for mode in (CHECKED, FLUSH):
+        y = turned(harness.factory(mode), (q, k, v), biases, t)
+        heads = np.concatenate([floats(q), floats(k), floats(v)], axis=1) + floats(biases).reshape(1, 7, head)
+        off = 6 * U * np.abs(heads).reshape(2, 7, 2, -1).sum(axis=2)
+        want = np.concatenate([rotated(heads[:, :5], floats(t)), heads[:, 5:]], axis=1)
+        within(y, want, np.concatenate([off, off], axis=-1), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_norm_of_what_is_added(harness: Harness, dtype: mx.Dtype) -> None:
     x, more, gain = draw(2, 300, dtype), 3 * draw(2, 300, dtype), draw(1, 300, dtype)[0]
     v = floats(x)

@@ -33,10 +33,10 @@ MODELS = {
     "gemma3": 37,
 }  # -> launches of a layer with mlx-lm 0.32.2
 # localq's. Of Gemma's, two are concatenations that most steps do without: the cache of a window grows by 256 tokens.
-OURS = {"llama": 6, "qwen2": 14, "qwen3": 7, "qwen3_moe": 10, "gemma3": 12}
+OURS = {"llama": 6, "qwen2": 7, "qwen3": 7, "qwen3_moe": 10, "gemma3": 12}
 REST = {
     "llama": 2,
-    "qwen2": 10,  # three biases among them
+    "qwen2": 2,
     "qwen3": 2,
     "qwen3_moe": 4,
     "gemma3": 5,

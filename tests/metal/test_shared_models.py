@@ -99,13 +99,35 @@ def test_logits_of_shared_launches_and_of_fused_layers(
     assert ("turned" in names) == (arch in ("qwen3", "qwen3_moe", "gemma3")) and not fused.fuse(model)
 
 
-def test_the_feed_forward_alone_where_attention_has_biases(
+def test_biases_of_queries_keys_and_values(
     launched: Counter[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = write_gguf(build("qwen2", num_hidden_layers=1), tmp_path / "m.gguf", "q8_0")
-    want = decoded(load(path))
+    want, bare = decoded(load(path)), load(path)
+    for name in ("q_proj", "k_proj", "v_proj"):
+        bare.layers[0].self_attn[name].bias *= 0
+    assert np.abs(decoded(bare) - want).max() > 100 * CLOSE * np.ptp(want)
     metal(monkeypatch)
     model = load(path)
+    assert fused.fuse(model) == 1
+    (layer,) = model.layers
+    assert layer.step.heads and layer.step.heads.joined and layer.step.glu and layer.step.down
+    assert np.abs(decoded(model) - want).max() <= CLOSE * np.ptp(want)
+    assert [n for n in launched if "turned" in n]
+    layer.self_attn.v_proj.bias = 2 * layer.self_attn.v_proj.bias
+    assert not layer.step.intact(layer)
+
+
+def test_the_feed_forward_alone_where_not_all_of_them_have_a_bias(
+    launched: Counter[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write_gguf(build("qwen2", num_hidden_layers=1), tmp_path / "m.gguf", "q8_0")
+    model = load(path)
+    del model.layers[0].self_attn.k_proj["bias"]
+    want = decoded(model)
+    metal(monkeypatch)
+    model = load(path)
+    del model.layers[0].self_attn.k_proj["bias"]
     share(model)
     assert fused.fuse(model) == 1
     (layer,) = model.layers

@@ -114,6 +114,7 @@ def test_bodies_of_layers() -> None:
     check(lambda f: fused(f, stack, x[:2], Around(act="silu", experts=Experts(which, 2))))
     check(lambda f: fused(f, stack[:1], x[:4], Around(more=more[:2], experts=Experts(which, 2, scores))))
     check(lambda f: turned(f, (heads, heads, heads), Norm(norm.gain[:128], 1e-6), turn.table))
+    check(lambda f: turned(f, (heads, heads, heads), mx.zeros(3 * heads[0].size, heads.dtype), turn.table))
     check(lambda f: norm_add(f, x, x, norm))
     check(lambda f: route(f, more, 8, True))
 
