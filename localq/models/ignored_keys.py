@@ -16,6 +16,10 @@ _TANH = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 # model_type -> key (a dot leads into an object) -> the values with which the architecture computes what the config asks
 # for; absent and null do too
 COMPUTED: dict[str, dict[str, tuple[Any, ...]]] = {
+    "bailing_hybrid": {
+        "kda_lower_bound": (),
+        "kda_safe_gate": (),
+    },  # the later hybrid, which transformers calls the same
     "dbrx": {"ffn_config.ffn_act_fn": ({"name": "silu"},)},
     "deepseek_v3": {"rope_interleave": (True,)},
     "ernie4_5_moe": {"moe_norm_min": (1e-12,)},
@@ -45,7 +49,8 @@ _SEVERAL_EXPERTS = (
     *("glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "kimi_k2", "kimi_k3", "kimi_linear", "mimo_v2_flash", "nemotron_h"),
 )
 _WINDOWED = ("phi3", "starcoder2", "mixtral", "phimoe")  # every layer, where the config names a window
-_WINDOWED_IF_USED = ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3")  # in some of their layers
+_QWEN_VL = ("qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text")
+_WINDOWED_IF_USED = ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3", *_QWEN_VL)  # in some of their layers
 
 
 def check_keys(text: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ CHANGED = {  # what transformers 5.23's tiny models answer differently to
     "dbrx": {
         "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2, "ffn_act_fn": {"name": "relu"}}
     },
+    "bailing_hybrid": {"kda_lower_bound": -5.0},
     "deepseek_v3": {"rope_interleave": False}, "ernie4_5_moe": {"moe_norm_min": 10.0},
     "gemma4_text": {"use_bidirectional_attention": "all"}, "glm4_moe_lite": {"rope_interleave": False},
     "mamba2": {"hidden_act": "relu"}, "nemotron": {"hidden_act": "relu"}, "nemotron_h": {"mlp_hidden_act": "relu"},
@@ -81,6 +82,14 @@ def test_llama_4_in_whole_is_not_bounded() -> None:
     text = {"model_type": "llama4_text", "attn_temperature_tuning": 4, "max_position_embeddings": 10485760}
     assert window(text) == 8191
     assert window(text_config({"model_type": "llama4", "text_config": text})) is None
+
+
+def test_the_window_of_a_text_part_counts() -> None:
+    text = {"model_type": "qwen2_5_vl_text", "sliding_window": 8, "use_sliding_window": True}
+    whole = {"model_type": "qwen2_5_vl", "text_config": text}
+    assert window(text_config(whole)) == 8
+    text["use_sliding_window"] = False
+    assert window(text_config(whole)) is None
 
 
 def test_one_expert_with_a_weight_of_one(tmp_path: Path) -> None:
