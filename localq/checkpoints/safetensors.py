@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from localq.checkpoints.absent_keys import completed
 from localq.checkpoints.base import Checkpoint, TensorSpec
 from localq.checkpoints.bnb_names import spelled
 from localq.checkpoints.mapped import DAMAGED, map_file, near, read_file, shown
@@ -63,7 +64,8 @@ class SafetensorsCheckpoint(Checkpoint):
         if weight_map is not None:
             self._check_index(weight_map)
         self.files = other_files(folder)
-        self.config = self._json("config.json")
+        said = self._json("config.json")
+        self.config = None if said is None else completed(said, self.stored)
         self.architecture = self._architecture()
         with self._naming():
             self.quantization = self._quantization()

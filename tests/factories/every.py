@@ -7,6 +7,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from localq.checkpoints.absent_keys import completed
+
 Config = dict[str, Any]
 
 # What an argument of this name is set to wherever a model takes it
@@ -95,7 +97,8 @@ def config(model_type: str) -> Config:
     names = {field.name for field in dataclasses.fields(module.ModelArgs)}
     own = {name: value for name, value in SIZES.items() if name in names}
     needs = NEEDS.get(model_type, {})
-    return {"model_type": model_type, **own, **(needs() if callable(needs) else needs)}
+    # With what a folder's config means where it says nothing: mlx-lm would build another model of it
+    return completed({"model_type": model_type, **own, **(needs() if callable(needs) else needs)}, [])
 
 
 def _with_text(inner: str, **more: Any) -> Config:
@@ -119,6 +122,11 @@ NEEDS: dict[str, Any] = {
     "dots1": {"scoring_func": "noaux_tc"},
     "exaone_moe": {"is_moe_layer": [False, True, True, True]},
     "exaone4": {"sliding_window_pattern": "LLLG"},
+    "falcon_h1": {
+        **{"mamba_d_ssm": 256, "mamba_n_heads": 8, "mamba_d_head": 32, "mamba_d_state": 16, "mamba_chunk_size": 32},
+        **{"key_multiplier": 0.4, "attention_out_multiplier": 0.9, "lm_head_multiplier": 0.5, "ssm_in_multiplier": 1.2},
+        **{"ssm_out_multiplier": 0.3, "mlp_multipliers": [0.9, 0.6], "ssm_multipliers": [0.4, 0.3, 0.4, 0.5, 0.6]},
+    },
     "gemma3": lambda: _with_text("gemma3_text"),
     "gemma3_text": {"sliding_window_pattern": 2, "num_hidden_layers": 6},
     "gemma3n": {

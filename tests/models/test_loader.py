@@ -39,6 +39,7 @@ MLA = {
     "moe_layer_freq": 1,
     "n_group": 1,
     "topk_group": 1,
+    "routed_scaling_factor": 1.0,
     "max_position_embeddings": 512,
     "rope_theta": 10000.0,
     "rms_norm_eps": 1e-6,
