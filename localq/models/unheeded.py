@@ -67,6 +67,7 @@ def check(model: Module, config: Mapping[str, Any]) -> None:
     inner = config.get("text_config")
     text = inner if isinstance(inner, Mapping) else config
     _check_scaling(model, text)
+    _check_bases(model, text)
     _check_activation(model, text)
     check_keys(text)
 
@@ -84,6 +85,21 @@ def _check_scaling(model: Module, text: Mapping[str, Any]) -> None:
             f"The config scales its rope ({str(kind)[:40]!r}, factor {scaling.get('factor')}); mlx-lm's "
             f"'{str(text.get('model_type'))[:40]}' computes none.",
             "Remove rope_scaling from a copy of the config to use the model within its original context.",
+        )
+
+
+def _check_bases(model: Module, text: Mapping[str, Any]) -> None:
+    """Kinds of layers may each have a rope of their own, where the architecture has two."""
+    found, used = text.get("rope_parameters"), text.get("layer_types")
+    kinds = found if isinstance(found, Mapping) else {}
+    ropes = [v for k, v in kinds.items() if isinstance(v, Mapping) and (not isinstance(used, list) or k in used)]
+    bases = [(rope.get("rope_theta"), rope.get("partial_rotary_factor")) for rope in ropes]
+    apart = any(base != bases[0] for base in bases)
+    source = _source(model) if apart else ""
+    if source and not any(word in source for word in ("rope_parameters", "rope_local_base_freq", "swa_rope_theta")):
+        raise UnsupportedError(
+            f"The config turns its kinds of layers by different bases ({', '.join(str(b[0])[:20] for b in bases)}); "
+            f"mlx-lm's '{str(text.get('model_type'))[:40]}' has one for all."
         )
 
 

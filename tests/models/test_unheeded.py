@@ -11,7 +11,8 @@ from localq.checkpoints.detect import open_checkpoint
 from localq.errors import UnsupportedError
 from localq.models.loader import load_model
 from tests.factories import build, more, newest, write_hf
-from tests.models.folders import difference, edit_config, packed_logits
+from tests.factories.every import config
+from tests.models.folders import difference, edit_config, packed_logits, write_random
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
 
@@ -54,3 +55,16 @@ def test_rope_parameters_of_transformers_5(arch: str, tmp_path: Path) -> None:
     both = {"full_attention": plain, "sliding_attention": local}
     edit_config(folder, rope_theta=None, rope_local_base_freq=None, rope_parameters=both if arch == "gemma3" else plain)
     assert difference(logits(folder), right) == 0.0
+
+
+@pytest.mark.parametrize(("local", "runs"), [(10000.0, True), (500000.0, False)])
+def test_bases_of_kinds_of_layers(local: float, runs: bool, tmp_path: Path) -> None:
+    """OLMo 3 as transformers 5 writes it: mlx-lm takes the base of full attention for both kinds."""
+    folder = write_random(tmp_path / "m", config("olmo3"))
+    want, kinds = logits(folder), {"full_attention": 10000.0, "sliding_attention": local}
+    edit_config(folder, rope_parameters={k: {"rope_type": "default", "rope_theta": base} for k, base in kinds.items()})
+    if runs:
+        assert difference(logits(folder), want) == 0
+    else:
+        with pytest.raises(UnsupportedError, match="different bases.*olmo3"):
+            logits(folder)
