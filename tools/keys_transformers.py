@@ -81,7 +81,7 @@ def find(file: Path, found: Path) -> None:
         kind = TEXTS.get(name, NAMES.get(name, name))
         bare = kind.removesuffix("_text")
         code = folder / bare / f"modeling_{bare}.py"
-        text = _as_transformers_has_it(name, config)
+        text = as_transformers_has_it(name, config)
         if code.exists():
             try:
                 moved[name] = list(_moving(kind, text, read_keys(code)))
@@ -90,7 +90,7 @@ def find(file: Path, found: Path) -> None:
     found.write_text(json.dumps(moved))
 
 
-def _as_transformers_has_it(name: str, config: dict[str, Any]) -> dict[str, Any]:
+def as_transformers_has_it(name: str, config: dict[str, Any]) -> dict[str, Any]:
     """A tiny config, as far as transformers does not take mlx-lm's reading of it."""
     text = {**config.get("text_config", config), "pad_token_id": None}
     if "kv_lora_rank" in text:  # it repeats the heads of MLA once more where their numbers differ

@@ -93,6 +93,13 @@ TIED = {
 }
 
 
+REQUIRED = ("exaone4", "glm4_moe")  # of these mlx-lm wants a `rope_scaling`; transformers 5 writes none
+_GRANITE = {"linear_attention": "mamba", "full_attention": "attention"}  # transformers 5's words: the older ones
+# Architectures that know a window in every layer but each n-th, and not a list of layers
+PATTERNED = ("cohere2", "gemma3_text")
+_SLIDING = "sliding_attention"
+
+
 def completed(config: Mapping[str, Any], stored: Collection[str]) -> dict[str, Any]:
     """A folder's config with the keys it leaves out, where the architecture would take other values for them.
 
@@ -100,7 +107,7 @@ def completed(config: Mapping[str, Any], stored: Collection[str]) -> dict[str, A
         config: of config.json; a `text_config` in it is completed as well.
         stored: names of all arrays. A head that the config says nothing about is the embedding if there is no other.
     """
-    full = dict(config)
+    full = {key: _plain(value) for key, value in config.items()}
     model_type = str(full.get("model_type"))
     rope = full.get("rope_parameters")
     based = isinstance(rope, Mapping) and ("rope_theta" in rope or any(isinstance(v, Mapping) for v in rope.values()))
@@ -110,8 +117,27 @@ def completed(config: Mapping[str, Any], stored: Collection[str]) -> dict[str, A
     if model_type in TIED and "tie_word_embeddings" not in full:
         headed = any("lm_head." in name for name in stored)
         full["tie_word_embeddings"] = TIED[model_type] or not headed
+    if model_type in REQUIRED:
+        full.setdefault("rope_scaling", None)
+    kinds = full.get("layer_types")
+    if isinstance(kinds, list) and model_type == "exaone4":
+        full["sliding_window_pattern"] = "".join("L" if kind == _SLIDING else "G" for kind in kinds)
+    elif isinstance(kinds, list) and model_type in PATTERNED and "sliding_window_pattern" not in full:
+        whole = [i + 1 for i, kind in enumerate(kinds) if kind != _SLIDING]
+        full["sliding_window_pattern"] = whole[0] if whole else len(kinds) + 1
+    if isinstance(kinds, list) and model_type == "granitemoehybrid":
+        full["layer_types"] = [_GRANITE.get(str(kind), kind) for kind in kinds]
     text = full.get("text_config")
     if isinstance(text, Mapping):
         said = {k: full[k] for k in ("tie_word_embeddings",) if k in full and k not in text}
         full["text_config"] = completed({**text, **said}, stored)
     return full
+
+
+def _plain(value: Any) -> Any:
+    """transformers 5 writes infinity, which JSON has not, as an object."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict) and set(value) == {"__float__"} and value["__float__"] in ("Infinity", "-Infinity"):
+        return float(value["__float__"])
+    return value

@@ -17,6 +17,7 @@ from localq.checkpoints.base import TensorSpec
 from localq.errors import CheckpointError, UnsupportedError
 from localq.kernels import registry
 from localq.models import corrected, unheeded
+from localq.models.corrected._yarn import keep_fractions
 
 # Source tensors an architecture's `sanitize` edits by value, delivered decoded. Conv kernels are [out, width, 1] or so:
 # never packed, small, and several architectures transpose them after a look at their shape.
@@ -111,6 +112,8 @@ def build(config: Mapping[str, Any]) -> Module:
         raise CheckpointError(
             f"The config does not describe a complete '{config['model_type']}' model: {type(error).__name__}: {error}."
         ) from error
+    text = full.get("text_config")
+    keep_fractions(model, text if isinstance(text, Mapping) else full)
     unheeded.check(model, full)
     return model
 
@@ -149,6 +152,8 @@ def renamed(model_type: str, name: str, parameters: Container[str]) -> str:
         return f"language_model.model.{name.removeprefix('model.language_model.')}"
     if model_type in HEAD_INSIDE and name.startswith("lm_head.") and f"language_model.{name}" in parameters:
         return f"language_model.{name}"
+    if model_type == "gpt2":  # with and without the name of the whole
+        return name.removeprefix("transformer.")
     return name
 
 

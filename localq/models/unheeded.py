@@ -15,6 +15,7 @@ from typing import Any
 from mlx.nn.layers.base import Module
 from mlx.nn.layers.positional_encoding import RoPE
 
+from localq.checkpoints.absent_keys import PATTERNED
 from localq.errors import UnsupportedError
 from localq.models.ignored_keys import check_keys
 
@@ -68,6 +69,7 @@ def check(model: Module, config: Mapping[str, Any]) -> None:
     text = inner if isinstance(inner, Mapping) else config
     _check_scaling(model, text)
     _check_bases(model, text)
+    _check_kinds(text)
     _check_activation(model, text)
     check_keys(text)
 
@@ -100,6 +102,19 @@ def _check_bases(model: Module, text: Mapping[str, Any]) -> None:
         raise UnsupportedError(
             f"The config turns its kinds of layers by different bases ({', '.join(str(b[0])[:20] for b in bases)}); "
             f"mlx-lm's '{str(text.get('model_type'))[:40]}' has one for all."
+        )
+
+
+def _check_kinds(text: Mapping[str, Any]) -> None:
+    """A list of layers is heeded where it is the pattern that the architecture has."""
+    kinds, every = text.get("layer_types"), text.get("sliding_window_pattern")
+    if text.get("model_type") not in PATTERNED or not isinstance(kinds, list) or not isinstance(every, int):
+        return
+    wrong = [i for i, kind in enumerate(kinds) if (kind == "sliding_attention") == ((i + 1) % max(every, 1) == 0)]
+    if wrong:
+        raise UnsupportedError(
+            f"The config's layer {wrong[0]} is '{str(kinds[wrong[0]])[:40]}'; mlx-lm's '{text.get('model_type')}' has "
+            f"full attention in every layer whose number divides by {every}, and in no other."
         )
 
 

@@ -68,3 +68,13 @@ def test_bases_of_kinds_of_layers(local: float, runs: bool, tmp_path: Path) -> N
     else:
         with pytest.raises(UnsupportedError, match="different bases.*olmo3"):
             logits(folder)
+
+
+def test_layers_that_have_no_pattern(tmp_path: Path) -> None:
+    folder = write_random(tmp_path / "m", config("cohere2"))
+    sliding, full = "sliding_attention", "full_attention"
+    edit_config(folder, layer_types=[sliding, full, sliding, full], sliding_window_pattern=2)
+    logits(folder)
+    edit_config(folder, layer_types=[full, sliding, sliding, full])
+    with pytest.raises(UnsupportedError, match="layer 0 is 'full_attention'.*cohere2"):
+        logits(folder)
