@@ -58,9 +58,15 @@ def architectures() -> str:
     for stem in stems:
         types = [one for one in facts if stem in one.gguf]
         names = ", ".join(f"`{one.model_type}`" for one in types)
-        checked = sorted({one.checked["gguf"] for one in types} | {"mlx-lm" for one in types if one.folder})
+        checked = sorted(
+            {who for one in types for said in one.checked.values() for who in said.split(", ")}
+        )
         rows.append(f"| `{stem}` | {names} | {', '.join(checked)} |")
-    alone = ", ".join(f"`{one.model_type}`" for one in facts if not one.gguf)
+    alone = ", ".join(
+        f"`{one.model_type}`" + (" (transformers too)" if "transformers" in one.checked["safetensors"] else "")
+        for one in facts
+        if not one.gguf
+    )
     return "\n".join(rows) + f"\n\nFrom safetensors alone, checked against mlx-lm: {alone}."
 
 

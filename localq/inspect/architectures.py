@@ -19,6 +19,15 @@ NOT_RUN = {
 # mlx-lm's modules that are parts of another architecture's
 _PARTS = {"gemma4_text", "llama4_text"}
 
+# Compared with transformers too, in folders that it wrote (tests/oracles/golden_folders.py)
+_TRANSFORMERS = frozenset(
+    """afmoe bitnet cohere cohere2 dbrx deepseek_v2 deepseek_v3 deepseek_v32 dots1 ernie4_5 exaone4 exaone_moe
+    falcon_h1 gemma gemma2 gemma3_text glm glm4 glm4_moe glm4_moe_lite glm_moe_dsa gpt2 gpt_oss gptj granite
+    granitemoe granitemoehybrid helium hunyuan_v1_dense jamba laguna lfm2 lfm2_moe llama mamba mamba2 mellum minimax
+    ministral3 mixtral nemotron nemotron_h olmo olmo2 olmoe phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next
+    seed_oss smollm3 stablelm starcoder2""".split()
+)
+
 
 class ArchitectureFacts(NamedTuple):
     """One architecture.
@@ -50,7 +59,7 @@ def describe_architectures() -> list[ArchitectureFacts]:
         gguf = named.get(model_type, {})
         checked = {"gguf": ", ".join(sorted(set(gguf.values())))} if gguf else {}
         if model_type in folders:
-            checked["safetensors"] = "mlx-lm"
+            checked["safetensors"] = "mlx-lm" + (", transformers" if model_type in _TRANSFORMERS else "")
         facts.append(ArchitectureFacts(model_type, tuple(gguf), model_type in folders, checked))
     return facts
 

@@ -17,7 +17,7 @@ def test_every_architecture_is_listed_with_its_containers(localq: Runner) -> Non
     assert code == 0
     told = {one["model_type"]: one for one in json.loads(out)}
     assert "qwen3" in told["qwen3"]["gguf"] and told["qwen3"]["folder"] is True
-    assert told["deepseek_v3"]["checked"] == {"gguf": "llama.cpp", "safetensors": "mlx-lm"}
+    assert told["deepseek_v3"]["checked"] == {"gguf": "llama.cpp", "safetensors": "mlx-lm, transformers"}
     _, table, note = localq("formats", "--architectures")
     assert all(name in table for name in told) and "checked" in note
 
