@@ -91,9 +91,7 @@ TIED = {
     **dict.fromkeys(("mistral", "olmo", "olmo2", "olmoe", "qwen2", "seed_oss"), False),
     "minicpm3": True,
 }
-
-
-REQUIRED = ("exaone4", "glm4_moe")  # of these mlx-lm wants a `rope_scaling`; transformers 5 writes none
+_SCALED = ("exaone4", "glm4_moe")  # of these mlx-lm wants a `rope_scaling`; transformers 5 writes none
 _GRANITE = {"linear_attention": "mamba", "full_attention": "attention"}  # transformers 5's words: the older ones
 # Architectures that know a window in every layer but each n-th, and not a list of layers
 PATTERNED = ("cohere2", "gemma3_text")
@@ -117,21 +115,29 @@ def completed(config: Mapping[str, Any], stored: Collection[str]) -> dict[str, A
     if model_type in TIED and "tie_word_embeddings" not in full:
         headed = any("lm_head." in name for name in stored)
         full["tie_word_embeddings"] = TIED[model_type] or not headed
-    if model_type in REQUIRED:
-        full.setdefault("rope_scaling", None)
-    kinds = full.get("layer_types")
-    if isinstance(kinds, list) and model_type == "exaone4":
-        full["sliding_window_pattern"] = "".join("L" if kind == _SLIDING else "G" for kind in kinds)
-    elif isinstance(kinds, list) and model_type in PATTERNED and "sliding_window_pattern" not in full:
-        whole = [i + 1 for i, kind in enumerate(kinds) if kind != _SLIDING]
-        full["sliding_window_pattern"] = whole[0] if whole else len(kinds) + 1
-    if isinstance(kinds, list) and model_type == "granitemoehybrid":
-        full["layer_types"] = [_GRANITE.get(str(kind), kind) for kind in kinds]
+    _spell(full, model_type)
     text = full.get("text_config")
     if isinstance(text, Mapping):
         said = {k: full[k] for k in ("tie_word_embeddings",) if k in full and k not in text}
         full["text_config"] = completed({**text, **said}, stored)
     return full
+
+
+def _spell(full: dict[str, Any], model_type: str) -> None:
+    """Give what transformers 5 writes in another way in the words that mlx-lm's architectures know, too."""
+    if model_type in _SCALED:
+        full.setdefault("rope_scaling", None)
+    kinds = full.get("layer_types")
+    kinds = [str(kind) for kind in kinds] if isinstance(kinds, list) else []
+    if model_type == "granitemoehybrid" and kinds:
+        full["layer_types"] = [_GRANITE.get(kind, kind) for kind in kinds]
+    elif model_type in PATTERNED and kinds and "sliding_window_pattern" not in full:
+        whole = [i + 1 for i, kind in enumerate(kinds) if kind != _SLIDING]
+        full["sliding_window_pattern"] = whole[0] if whole else len(kinds) + 1
+    elif model_type == "exaone4" and not isinstance(full.get("sliding_window_pattern"), str):
+        windowed = kinds and full.get("sliding_window") is not None  # else all layers are full, and all have ropes
+        told = "".join("L" if kind == _SLIDING else "G" for kind in kinds)
+        full["sliding_window_pattern"] = told if windowed else None
 
 
 def _plain(value: Any) -> Any:

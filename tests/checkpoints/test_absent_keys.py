@@ -116,3 +116,13 @@ def test_what_is_said_stays() -> None:
     text = {"model_type": "gemma3_text", "sliding_window": 1024}
     nested = completed({"model_type": "gemma3", "text_config": text}, [])["text_config"]
     assert (nested["sliding_window"], nested["num_attention_heads"]) == (1024, 8)
+
+
+def test_windows_of_exaone_4() -> None:
+    """Both forms were compared with transformers' logits; without a window all layers have ropes."""
+    kinds = ["sliding_attention", "full_attention"]
+    said: dict[str, Any] = {"model_type": "exaone4", "sliding_window": 6, "sliding_window_pattern": 4}
+    assert completed({**said, "layer_types": kinds * 2}, [])["sliding_window_pattern"] == "LGLG"
+    none = completed({**said, "sliding_window": None, "layer_types": kinds[1:] * 4}, [])
+    assert none["sliding_window_pattern"] is None
+    assert completed({**said, "sliding_window_pattern": "LLLG"}, [])["sliding_window_pattern"] == "LLLG"
