@@ -17,7 +17,6 @@ from localq.checkpoints.base import TensorSpec
 from localq.errors import CheckpointError, UnsupportedError
 from localq.kernels import registry
 from localq.models import corrected, unheeded
-from localq.models.corrected._yarn import keep_fractions
 
 # Source tensors an architecture's `sanitize` edits by value, delivered decoded. Conv kernels are [out, width, 1] or so:
 # never packed, small, and several architectures transpose them after a look at their shape.
@@ -112,8 +111,6 @@ def build(config: Mapping[str, Any]) -> Module:
         raise CheckpointError(
             f"The config does not describe a complete '{config['model_type']}' model: {type(error).__name__}: {error}."
         ) from error
-    text = full.get("text_config")
-    keep_fractions(model, text if isinstance(text, Mapping) else full)
     unheeded.check(model, full)
     return model
 

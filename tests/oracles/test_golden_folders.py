@@ -16,7 +16,10 @@ from tests.oracles.golden_folders import IDS, STEP, cases, write
 CASES = cases()
 BOUND = 1e-5  # of the logits' range; seen: 4.5e-6 for two of MLA, below 2e-6 for all others
 PARTS = {"gemma4_text", "llama4_text"}  # told of as the models whose parts they are
-WIDE = {"gemma3_text": 1e-4}  # mlx-lm rounds the factor of its embedding to bfloat16, as the published weights are
+WIDE = {
+    "gemma3_text": 1e-4,  # mlx-lm rounds the factor of its embedding to bfloat16, as the published weights are
+    "gpt_oss": 1e-3,  # mlx-lm and llama.cpp round YaRN's range to whole frequencies whatever `truncate` says
+}
 
 
 @pytest.mark.parametrize("name", CASES)
